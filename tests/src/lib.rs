@@ -1,0 +1,1 @@
+//! Scenarios, traffic and checks shared by the live and the VM tests.
