@@ -1,2 +1,8 @@
-//! What the kernel side and the user-space side of dropwatch share.
+//! What the kernel side and the user-space side of dropwatch share: the record
+//! of one drop, the configuration that user space sets before load, and the
+//! table of kernel struct fields that are read. Plain integers only.
 #![no_std]
+
+pub mod config;
+pub mod event;
+pub mod kernel_fields;

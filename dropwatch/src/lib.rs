@@ -1,1 +1,22 @@
-//! Placeholder until the first module lands.
+//! dropwatch prints one line for every packet that the Linux kernel drops.
+//!
+//! The way of one drop: [`bpf`] hands over the bytes of a record, [`decode`]
+//! makes an event of them, [`enrich`] adds names and gives a [`record`],
+//! [`format`] writes the line, [`output`] gets it out. [`session`] is the loop
+//! around them.
+#![deny(unsafe_code)]
+
+pub mod account;
+pub mod bpf;
+pub mod btf;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod enrich;
+pub mod format;
+pub mod output;
+pub mod packet;
+mod poll;
+pub mod preflight;
+pub mod record;
+pub mod session;

@@ -1,2 +1,56 @@
-//! Entry point.
-fn main() {}
+//! The program: parse, run, exit status.
+
+use std::{io::Write as _, process::ExitCode};
+
+use anyhow::Result;
+use clap::Parser as _;
+use dropwatch::{cli::Cli, config::Config, session};
+
+/// Exit status of wrong usage, as clap uses it.
+const WRONG_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.verbose);
+    let config = match Config::new(cli) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
+    };
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, ExitCode::FAILURE),
+    }
+}
+
+fn run(config: &Config) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    runtime.block_on(session::run(config))
+}
+
+fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "dropwatch: {error:#}");
+    status
+}
+
+/// Diagnostics on standard error: warnings, with `-v` what is done and why,
+/// with `-vv` also the eBPF side's.
+fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "warn,dropwatch=info",
+        _ => "info,dropwatch=debug,dropwatch_ebpf=debug",
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
+        .format(|buffer, record| {
+            let level = match record.level() {
+                log::Level::Error | log::Level::Warn => "warning: ",
+                _ => "",
+            };
+            writeln!(buffer, "dropwatch: {level}{}", record.args())
+        })
+        .init();
+}

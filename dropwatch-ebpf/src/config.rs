@@ -1,0 +1,49 @@
+//! The globals that user space sets before load, see `dropwatch_common::config`.
+
+use aya_ebpf::Global;
+use dropwatch_common::config::{ABSENT, BUFFER_RING};
+
+macro_rules! offset_globals {
+    ($($name:ident: $strukt:literal, $path:literal, $size:literal, $required:literal;)*) => {
+        $(
+            #[doc = concat!("Offset in bytes of `", $strukt, ".", $path, "`.")]
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: Global<u32> = Global::new(ABSENT);
+        )*
+    };
+}
+
+dropwatch_common::with_kernel_fields!(offset_globals);
+
+/// Bytes of a `struct sk_buff` that the offsets above reach, at most
+/// `SKB_SNAPSHOT_LEN`.
+#[unsafe(no_mangle)]
+pub(crate) static SKB_SNAPSHOT_USED: Global<u32> = Global::new(0);
+
+/// 1 where the tracepoint has a third argument, the drop reason.
+#[unsafe(no_mangle)]
+pub(crate) static TRACEPOINT_HAS_REASON: Global<u32> = Global::new(0);
+
+/// Drop reason that means the packet was consumed.
+#[unsafe(no_mangle)]
+pub(crate) static REASON_CONSUMED: Global<u32> = Global::new(ABSENT);
+
+/// Drop reason that means the packet is not dropped.
+#[unsafe(no_mangle)]
+pub(crate) static REASON_NOT_DROPPED_YET: Global<u32> = Global::new(ABSENT);
+
+/// `BUFFER_RING` or `BUFFER_PERF`.
+#[unsafe(no_mangle)]
+pub(crate) static BUFFER: Global<u32> = Global::new(BUFFER_RING);
+
+/// Bytes of stack frames to unwind: 8 per frame, 0 for no stack.
+#[unsafe(no_mangle)]
+pub(crate) static STACK_BYTES: Global<u32> = Global::new(0);
+
+/// 1 where the map `PIDS` is a filter.
+#[unsafe(no_mangle)]
+pub(crate) static FILTER_PID: Global<u32> = Global::new(0);
+
+/// 1 where the map `COMMS` is a filter.
+#[unsafe(no_mangle)]
+pub(crate) static FILTER_COMM: Global<u32> = Global::new(0);

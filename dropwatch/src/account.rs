@@ -1,0 +1,128 @@
+//! The account: where every drop went.
+
+use std::fmt;
+
+use dropwatch_common::config::Counters;
+
+/// Where every drop that was seen went.
+///
+/// Displays as `1234 seen = 1000 printed + 230 filtered + 4 lost`; terms that
+/// are zero are left out, all but `printed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Drops that the kernel side counted.
+    pub seen: u64,
+    /// Lines that reached standard output.
+    pub printed: u64,
+    /// Drops that a filter turned down.
+    pub filtered: u64,
+    /// Drops past the limit given with `--count`.
+    pub limited: u64,
+    /// Drops for which there was no buffer space, or that the kernel did not
+    /// hand to the program, or whose line could not be written any more.
+    pub lost: u64,
+}
+
+impl Account {
+    /// Sums up the kernel's counters, the drops that the kernel kept from the
+    /// program (`missed`), and what user space did with the records it got.
+    pub fn new(kernel: Counters, missed: u64, user: UserCounts) -> Self {
+        Self {
+            seen: kernel.seen + missed,
+            printed: user.printed,
+            filtered: kernel.filtered,
+            limited: user.limited,
+            lost: kernel.lost + missed + user.lost,
+        }
+    }
+
+    /// Drops that are in none of the terms: records on their way while tracing
+    /// goes on; always 0 at the end.
+    pub fn in_flight(&self) -> i128 {
+        i128::from(self.seen)
+            - i128::from(self.printed)
+            - i128::from(self.filtered)
+            - i128::from(self.limited)
+            - i128::from(self.lost)
+    }
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} seen = {} printed", self.seen, self.printed)?;
+        for (count, name) in [
+            (i128::from(self.filtered), "filtered"),
+            (i128::from(self.limited), "limited"),
+            (i128::from(self.lost), "lost"),
+            (self.in_flight(), "in flight"),
+        ] {
+            if count != 0 {
+                write!(f, " + {count} {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What user space did with the records it received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserCounts {
+    /// Lines written.
+    pub printed: u64,
+    /// Records past the limit given with `--count`.
+    pub limited: u64,
+    /// Records that could not be decoded, and lines that could not be written.
+    pub lost: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KERNEL: Counters = Counters {
+        seen: 1234,
+        filtered: 230,
+        lost: 4,
+        nesting: 0,
+    };
+
+    #[test]
+    fn adds_up() {
+        let user = UserCounts {
+            printed: 1000,
+            ..UserCounts::default()
+        };
+        let account = Account::new(KERNEL, 0, user);
+        assert_eq!(
+            account.to_string(),
+            "1234 seen = 1000 printed + 230 filtered + 4 lost"
+        );
+        assert_eq!(account.in_flight(), 0);
+    }
+
+    #[test]
+    fn missed_drops_are_seen_and_lost() {
+        let user = UserCounts {
+            printed: 990,
+            limited: 7,
+            lost: 3,
+        };
+        let account = Account::new(KERNEL, 6, user);
+        assert_eq!(
+            account.to_string(),
+            "1240 seen = 990 printed + 230 filtered + 7 limited + 13 lost"
+        );
+    }
+
+    #[test]
+    fn records_on_their_way_are_shown() {
+        let user = UserCounts {
+            printed: 999,
+            ..UserCounts::default()
+        };
+        assert_eq!(
+            Account::new(KERNEL, 0, user).to_string(),
+            "1234 seen = 999 printed + 230 filtered + 4 lost + 1 in flight"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! The running kernel's BTF to the globals of the eBPF programs.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dropwatch_common::{
+    config::ABSENT,
+    kernel_fields::{KERNEL_FIELDS, KernelField, SKB_SNAPSHOT_LEN},
+};
+
+use crate::btf::Btf;
+
+/// Values for globals of the eBPF programs, by name.
+pub(crate) type Globals = Vec<(&'static str, u32)>;
+
+/// Looks up every kernel field, see [`KERNEL_FIELDS`].
+///
+/// # Errors
+/// A required field is missing, or a field is not what the eBPF programs read.
+pub(crate) fn kernel_fields(btf: &Btf) -> Result<Globals> {
+    let mut globals = Globals::new();
+    let mut snapshot_used = 0;
+    for field in KERNEL_FIELDS {
+        let offset = offset_of(btf, field)?;
+        if field.strukt == "sk_buff" && offset != ABSENT {
+            snapshot_used = snapshot_used.max(offset + field.size);
+        }
+        globals.push((field.global, offset));
+    }
+    ensure!(
+        snapshot_used as usize <= SKB_SNAPSHOT_LEN,
+        "this kernel's struct sk_buff is larger than dropwatch can read: the fields it needs end \
+         at byte {snapshot_used}, the limit is {SKB_SNAPSHOT_LEN}; please report it"
+    );
+    globals.push(("SKB_SNAPSHOT_USED", snapshot_used));
+    Ok(globals)
+}
+
+fn offset_of(btf: &Btf, field: &KernelField) -> Result<u32> {
+    let name = format!("{}.{}", field.strukt, field.path);
+    let member = btf
+        .member(field.strukt, field.path)
+        .with_context(|| format!("looking up {name} in the kernel's BTF"))?;
+    match member {
+        Some(member) => {
+            ensure!(
+                member.size == field.size && member.bits.is_none(),
+                "{name} has {} bytes on this kernel, dropwatch knows it with {}; please report it",
+                member.size,
+                field.size
+            );
+            ensure!(
+                member.offset.is_multiple_of(field.size.min(8)),
+                "{name} is not aligned on this kernel; please report it"
+            );
+            Ok(member.offset)
+        }
+        None if field.required => bail!(
+            "the kernel's BTF has no {name}; if it was given with --kernel-btf, it is not this \
+             kernel's"
+        ),
+        None => Ok(ABSENT),
+    }
+}
+
+/// What the arguments of the tracepoint `skb:kfree_skb` are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TracepointLayout {
+    /// Whether the third argument is the drop reason.
+    pub(crate) has_reason: bool,
+    /// How many arguments there are.
+    pub(crate) arguments: usize,
+}
+
+/// Where the tracepoint's arguments are, found by their types.
+///
+/// `None` if this kernel has no such tracepoint.
+///
+/// # Errors
+/// The arguments are not where the eBPF program reads them.
+pub(crate) fn tracepoint(btf: &Btf) -> Result<Option<TracepointLayout>> {
+    let Some(arguments) = btf.tracepoint_args("kfree_skb") else {
+        return Ok(None);
+    };
+    let position = |wanted: &dyn Fn(&crate::btf::Arg) -> bool| arguments.iter().position(wanted);
+    let skb = position(&|argument| argument.points_to("sk_buff"));
+    let location = position(&|argument| argument.is_void_pointer());
+    let reason = position(&|argument| argument.is_enum("skb_drop_reason"));
+    ensure!(
+        skb == Some(0) && location == Some(1) && matches!(reason, None | Some(2)),
+        "the tracepoint skb:kfree_skb has arguments that dropwatch does not know: {arguments:?}; \
+         please report it, and use --hook kprobe"
+    );
+    Ok(Some(TracepointLayout {
+        has_reason: reason.is_some(),
+        arguments: arguments.len(),
+    }))
+}

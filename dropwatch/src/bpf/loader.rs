@@ -1,0 +1,366 @@
+//! From configuration to attached programs.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{Array, HashMap, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
+    programs::{KProbe, Program, ProgramError, RawTracePoint},
+};
+use dropwatch_common::{
+    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters},
+    event::{COMM_LEN, MAX_FRAMES},
+};
+
+use super::{
+    attach::{AttachPoint, Hook},
+    layout::{self, Globals, TracepointLayout},
+    stack_depth,
+    transport::{PerfTransport, RingTransport, Transport},
+};
+use crate::{
+    btf::Btf,
+    config::{BufferChoice, Config},
+    enrich::reason::ReasonNames,
+    preflight,
+};
+
+/// The eBPF object, embedded at build time.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf"));
+
+/// Size of the ring buffer, and of all perf buffers together: 4 MiB, room for
+/// some 20,000 records.
+const BUFFER_BYTES: u32 = 4 << 20;
+
+/// Stacks that the stack-trace map holds. A stack whose place is taken goes
+/// into its record instead.
+const STACK_ENTRIES: u32 = 4096;
+
+/// Frames between the eBPF program and the call site, which are unwound with
+/// the callers: the program, its trampolines, and the function that frees.
+const INNER_FRAMES: u32 = 6;
+
+/// An entry of the map `COUNTERS`: [`Counters`] as plain integers.
+type CounterWords = [u64; size_of::<Counters>() / size_of::<u64>()];
+
+/// The attached programs. Dropping it detaches them.
+pub struct KernelSide {
+    ebpf: Ebpf,
+    counters: PerCpuArray<MapData, CounterWords>,
+    /// Names of the programs that are attached.
+    programs: Vec<&'static str>,
+    /// Drops that the kernel kept from programs that are detached by now.
+    missed: u64,
+}
+
+/// Reads stacks from the stack-trace map.
+pub struct StackReader(StackTraceMap<MapData>);
+
+/// Loads the eBPF programs and attaches them.
+///
+/// # Errors
+/// Says what failed, on what, and what to do.
+pub fn load(
+    config: &Config,
+    btf: &Btf,
+    reasons: &ReasonNames,
+) -> Result<(KernelSide, Transport, StackReader)> {
+    preflight::raise_memlock_limit();
+    let mut globals = layout::kernel_fields(btf)?;
+    let tracepoint = layout::tracepoint(btf);
+    globals.extend(choices(config, reasons, &tracepoint));
+    let mut ebpf = load_object(config, &globals)?;
+    fill_filters(&mut ebpf, config)?;
+
+    let counters = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?;
+    let stacks = StackReader(StackTraceMap::try_from(take_map(&mut ebpf, "STACKS")?)?);
+    // The reader is there before the first record is.
+    let transport = open_transport(&mut ebpf, config)?;
+    let mut kernel = KernelSide {
+        ebpf,
+        counters,
+        programs: Vec::new(),
+        missed: 0,
+    };
+    kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
+    Ok((kernel, transport, stacks))
+}
+
+/// The globals that stand for the user's choices and the kernel's reasons.
+fn choices(
+    config: &Config,
+    reasons: &ReasonNames,
+    tracepoint: &Result<Option<TracepointLayout>>,
+) -> Globals {
+    let has_reason = matches!(tracepoint, Ok(Some(layout)) if layout.has_reason);
+    vec![
+        ("TRACEPOINT_HAS_REASON", has_reason.into()),
+        ("REASON_CONSUMED", reasons.consumed().unwrap_or(ABSENT)),
+        (
+            "REASON_NOT_DROPPED_YET",
+            reasons.not_dropped_yet().unwrap_or(ABSENT),
+        ),
+        (
+            "BUFFER",
+            match config.buffer {
+                BufferChoice::Perf => BUFFER_PERF,
+                BufferChoice::Auto | BufferChoice::Ring => BUFFER_RING,
+            },
+        ),
+        (
+            "STACK_BYTES",
+            unwound_frames(config) * size_of::<u64>() as u32,
+        ),
+        ("FILTER_PID", (!config.pids.is_empty()).into()),
+        ("FILTER_COMM", (!config.comms.is_empty()).into()),
+    ]
+}
+
+/// Frames to unwind, 0 where stacks are off.
+fn unwound_frames(config: &Config) -> u32 {
+    match config.stack_depth {
+        0 => 0,
+        depth => (depth + INNER_FRAMES).min(MAX_FRAMES as u32),
+    }
+}
+
+fn load_object(config: &Config, globals: &Globals) -> Result<Ebpf> {
+    let mut object = OBJECT.to_vec();
+    let frames = unwound_frames(config);
+    stack_depth::set(&mut object, frames.max(1))?;
+    let mut loader = EbpfLoader::new();
+    // Offsets come from this project's own table; the object has nothing for
+    // aya to relocate.
+    loader.btf(None);
+    for (name, value) in globals {
+        loader.override_global(name, value, true);
+    }
+    loader.map_max_entries("STACKS", if frames == 0 { 1 } else { STACK_ENTRIES });
+    if config.buffer != BufferChoice::Perf {
+        loader.map_max_entries("RECORDS_RING", BUFFER_BYTES);
+    }
+    let log_level = aya_log_level();
+    loader.override_global(aya_log::LEVEL, &log_level, true);
+    // Writing the verifier's log takes longer than the verification.
+    loader.verifier_log_level(if log::log_enabled!(log::Level::Debug) {
+        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::DISABLE
+    });
+    loader
+        .load(&object)
+        .map_err(|error| preflight::explain_bpf_error(error.into()))
+}
+
+/// Most verbose level that the eBPF side's diagnostics have: with 0 the
+/// verifier removes them all.
+fn aya_log_level() -> u8 {
+    if log::log_enabled!(log::Level::Debug) {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    }
+}
+
+/// A map that the programs still need to be loaded with: it must stay open.
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
+    ebpf.map_mut(name)
+        .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {
+    ebpf.take_map(name)
+        .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
+}
+
+fn fill_filters(ebpf: &mut Ebpf, config: &Config) -> Result<()> {
+    let mut pids: HashMap<_, u32, u8> = HashMap::try_from(map_mut(ebpf, "PIDS")?)?;
+    for pid in &config.pids {
+        pids.insert(pid, 0, 0)
+            .with_context(|| format!("adding {pid} to the filter of --pid"))?;
+    }
+    let mut comms: HashMap<_, [u8; COMM_LEN], u8> = HashMap::try_from(map_mut(ebpf, "COMMS")?)?;
+    for comm in &config.comms {
+        comms
+            .insert(comm, 0, 0)
+            .context("adding a name to the filter of --comm")?;
+    }
+    Ok(())
+}
+
+fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
+    if config.buffer == BufferChoice::Perf {
+        let buffers = PerfEventArray::try_from(take_map(ebpf, "RECORDS_PERF")?)?;
+        log::info!("buffer perf: chosen with --buffer; the kernel wakes the reader for every drop");
+        return Ok(Transport::Perf(PerfTransport::new(buffers, BUFFER_BYTES)?));
+    }
+    let ring = RingBuf::try_from(take_map(ebpf, "RECORDS_RING")?)?;
+    let waits = Array::try_from(take_map(ebpf, "READER_WAITS")?)?;
+    log::info!("buffer ring: {BUFFER_BYTES} bytes, shared by all processors");
+    Ok(Transport::Ring(RingTransport::new(ring, waits)?))
+}
+
+impl KernelSide {
+    /// Attaches the first hook of `candidates` that can be had.
+    fn attach_first(
+        &mut self,
+        candidates: &[Hook],
+        btf: &Btf,
+        tracepoint: Result<Option<TracepointLayout>>,
+    ) -> Result<()> {
+        let mut tracepoint = Some(tracepoint);
+        let mut refusals = Vec::new();
+        for &hook in candidates {
+            let available = match hook {
+                Hook::Tracepoint => tracepoint.take().unwrap_or(Ok(None)).map(|_| ()),
+                Hook::Kprobe => preflight::kprobes_available(),
+            };
+            match available.and_then(|()| self.attach(hook, btf)) {
+                Ok(()) => return Ok(()),
+                Err(error) => refusals.push(error.context(format!("hook {}", hook.name()))),
+            }
+            self.programs.clear();
+        }
+        let mut refusals = refusals.into_iter();
+        let first = refusals.next().unwrap_or_else(|| anyhow!("no hook"));
+        Err(refusals.fold(first, |all, next| anyhow!("{all:#}; {next:#}")))
+    }
+
+    fn attach(&mut self, hook: Hook, btf: &Btf) -> Result<()> {
+        let points = hook.attach_points(btf);
+        if points.is_empty() {
+            bail!(
+                "this kernel has none of {}; try another --hook",
+                hook.targets().join(", ")
+            );
+        }
+        for point in points {
+            self.attach_point(point)
+                .with_context(|| format!("attaching to {}", point.target))?;
+            log::info!(
+                "hook {}: attached to {} (kernels: {}); does not see: {}",
+                hook.name(),
+                point.target,
+                point.kernels,
+                point.blind_to
+            );
+        }
+        Ok(())
+    }
+
+    fn attach_point(&mut self, point: &'static AttachPoint) -> Result<()> {
+        let program = self
+            .ebpf
+            .program_mut(point.program)
+            .ok_or_else(|| anyhow!("the eBPF object has no program {}", point.program))?;
+        let attached: Result<(), ProgramError> = match point.hook {
+            Hook::Tracepoint => {
+                let program: &mut RawTracePoint = program.try_into()?;
+                program
+                    .load()
+                    .and_then(|()| program.attach(point.target).map(|_| ()))
+            }
+            Hook::Kprobe => {
+                let program: &mut KProbe = program.try_into()?;
+                program
+                    .load()
+                    .and_then(|()| program.attach(point.target, 0).map(|_| ()))
+            }
+        };
+        attached.map_err(|error| preflight::explain_bpf_error(error.into()))?;
+        self.programs.push(point.program);
+        Ok(())
+    }
+
+    /// Detaches the programs; the maps stay readable.
+    ///
+    /// # Errors
+    /// A program can't be unloaded.
+    pub fn detach(&mut self) -> Result<()> {
+        self.missed = self.missed()?;
+        for name in std::mem::take(&mut self.programs) {
+            match self.ebpf.program_mut(name) {
+                Some(Program::RawTracePoint(program)) => program.unload(),
+                Some(Program::KProbe(program)) => program.unload(),
+                _ => Ok(()),
+            }
+            .with_context(|| format!("detaching the program {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// The sum of the counters of all processors.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn counters(&self) -> Result<Counters> {
+        let per_cpu = self
+            .counters
+            .get(&0, 0)
+            .context("reading the kernel side's counters")?;
+        let sum = |index: usize| per_cpu.iter().map(|words| words[index]).sum();
+        Ok(Counters {
+            seen: sum(0),
+            filtered: sum(1),
+            lost: sum(2),
+            nesting: sum(3),
+        })
+    }
+
+    /// Drops for which the kernel did not run a program, because the program
+    /// ran already on the same processor. The kernel counts them from 5.12 on.
+    ///
+    /// # Errors
+    /// The kernel's count can't be read.
+    pub fn missed(&self) -> Result<u64> {
+        let mut missed = self.missed;
+        for name in &self.programs {
+            if let Some(program) = self.ebpf.program(name) {
+                let fd = program.fd().context("reading a program's descriptor")?;
+                missed += recursion_misses(fd.as_fd().as_raw_fd())?;
+            }
+        }
+        Ok(missed)
+    }
+
+    /// The diagnostics of the eBPF side, where they are on.
+    ///
+    /// # Errors
+    /// The object has no such diagnostics.
+    pub fn logger(&mut self) -> Result<Option<aya_log::EbpfLogger<&'static dyn log::Log>>> {
+        if aya_log_level() == 0 {
+            return Ok(None);
+        }
+        let logger = aya_log::EbpfLogger::init(&mut self.ebpf);
+        Ok(Some(logger.context("opening the eBPF side's diagnostics")?))
+    }
+}
+
+/// What the kernel tells of a program in the descriptor's `fdinfo`
+/// (`bpf_prog_show_fdinfo` in `kernel/bpf/syscall.c`).
+fn recursion_misses(fd: i32) -> Result<u64> {
+    let path = format!("/proc/self/fdinfo/{fd}");
+    let info = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"));
+    match line {
+        Some(count) => count
+            .trim()
+            .parse()
+            .with_context(|| format!("parsing {path}")),
+        None => Ok(0),
+    }
+}
+
+impl StackReader {
+    /// The stack with this id, innermost frame first; `None` if there is none.
+    pub fn get(&self, id: u32) -> Option<Vec<u64>> {
+        let stack = self.0.get(&id, 0).ok()?;
+        Some(stack.frames().iter().map(|frame| frame.ip).collect())
+    }
+}

@@ -1,0 +1,47 @@
+//! Bytes of a record to a [`DropEvent`] and its stack frames. No I/O.
+
+use dropwatch_common::event::{DropEvent, HEADERS_LEN, MAX_FRAMES};
+use zerocopy::FromBytes as _;
+
+/// A decoded record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded<'a> {
+    /// The drop.
+    pub event: DropEvent,
+    /// Bytes of the stack frames that the record carries.
+    frames: &'a [u8],
+}
+
+/// Decodes a record.
+///
+/// Bytes behind the record are left alone: the perf buffer pads its records.
+/// `None` if the bytes are not a record: too short for what it says of itself,
+/// or saying what no eBPF program of this version writes.
+pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
+    let (event, rest) = DropEvent::read_from_prefix(bytes).ok()?;
+    let frame_count = usize::from(event.frame_count);
+    if frame_count > MAX_FRAMES || usize::from(event.headers_len) > HEADERS_LEN {
+        return None;
+    }
+    let frames = rest.get(..frame_count * size_of::<u64>())?;
+    Some(Decoded { event, frames })
+}
+
+impl<'a> Decoded<'a> {
+    /// The stack frames of the record, innermost first.
+    pub fn frames(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let (frames, _) = self.frames.as_chunks();
+        frames.iter().map(|frame| u64::from_ne_bytes(*frame))
+    }
+
+    /// The captured bytes of the packet, from the network header on.
+    pub fn headers(&self) -> &[u8] {
+        // In bounds, as `decode` has checked.
+        &self.event.headers[..usize::from(self.event.headers_len).min(HEADERS_LEN)]
+    }
+}
+
+/// The part of a NUL-padded name before the first NUL.
+pub fn until_nul(name: &[u8]) -> &[u8] {
+    name.split(|byte| *byte == 0).next().unwrap_or_default()
+}

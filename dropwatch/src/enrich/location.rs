@@ -1,0 +1,177 @@
+//! Call sites and stacks as text, cached.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use super::symbol::Symbols;
+use crate::record::Stack;
+
+/// Most entries of each cache. A cache that is full is emptied: the kernel has
+/// far fewer call sites, and as many stacks only in a long run.
+const CACHE_LIMIT: usize = 16 * 1024;
+
+/// How often the modules are looked at. A module that takes the place of
+/// another one within this time can lend its names to the other one's stacks.
+const MODULES_CHECK: Duration = Duration::from_secs(1);
+
+/// Where the frames of a stack come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StackSource {
+    /// The stack-trace map, by this id.
+    Id(u32),
+    /// The record itself.
+    Frames,
+}
+
+/// Text of call sites and stacks.
+pub(crate) struct Locations {
+    symbols: Symbols,
+    /// Most callers that are shown; 0 where stacks are off.
+    depth: usize,
+    /// Text of call sites by address.
+    sites: HashMap<u64, String>,
+    /// Text of stacks by id, with the call site they belong to.
+    stacks: HashMap<u32, (u64, Option<String>)>,
+    /// Text of the stack that came in the record.
+    inline: Option<String>,
+    /// When the modules were last looked at.
+    checked: Instant,
+}
+
+impl Locations {
+    /// Names addresses by `symbols`, and shows at most `depth` callers.
+    pub(crate) fn new(symbols: Symbols, depth: usize) -> Self {
+        Self {
+            symbols,
+            depth,
+            sites: HashMap::new(),
+            stacks: HashMap::new(),
+            inline: None,
+            checked: Instant::now(),
+        }
+    }
+
+    /// Loads the symbols again if modules have come or gone. Cheap, and to be
+    /// called before each batch of records.
+    pub(crate) fn refresh(&mut self) {
+        if self.checked.elapsed() >= MODULES_CHECK {
+            self.reload_if_changed(false);
+        }
+    }
+
+    /// Loads the symbols again if an address has no name: it may be that of a
+    /// new module or eBPF program.
+    fn learn(&mut self, addresses: &[u64]) {
+        let known = |address| self.symbols.lookup_return(address).is_some();
+        if !addresses.iter().copied().all(known) {
+            self.reload_if_changed(true);
+        }
+    }
+
+    fn reload_if_changed(&mut self, unknown_seen: bool) {
+        self.checked = Instant::now();
+        match self.symbols.refresh_if_changed(self.checked, unknown_seen) {
+            Ok(true) => {
+                self.sites.clear();
+                self.stacks.clear();
+            }
+            Ok(false) => {}
+            Err(error) => log::warn!("keeping the kernel symbols of before: {error:#}"),
+        }
+    }
+
+    /// Text of a call site, and of the stack whose frames `frames` gives.
+    pub(crate) fn describe(
+        &mut self,
+        location: u64,
+        source: StackSource,
+        frames: impl FnOnce() -> Option<Vec<u64>>,
+    ) -> (&str, Option<Stack<'_>>) {
+        // The stack first: it may bring new symbols and with them empty caches.
+        if self.depth > 0 {
+            self.cache_stack(location, source, frames);
+        }
+        if !self.sites.contains_key(&location) {
+            if self.depth == 0 {
+                self.learn(&[location]);
+            }
+            let mut text = String::new();
+            self.write_address(location, &mut text);
+            insert_bounded(&mut self.sites, location, text);
+        }
+        let site = self.sites.get(&location).map_or("-", String::as_str);
+        (site, self.stack(source))
+    }
+
+    fn stack(&self, source: StackSource) -> Option<Stack<'_>> {
+        if self.depth == 0 {
+            return None;
+        }
+        let text = match source {
+            StackSource::Id(id) => self.stacks.get(&id).and_then(|(_, text)| text.as_ref()),
+            StackSource::Frames => self.inline.as_ref(),
+        };
+        Some(text.map_or(Stack::Unknown, |text| Stack::Callers(text)))
+    }
+
+    fn cache_stack(
+        &mut self,
+        location: u64,
+        source: StackSource,
+        frames: impl FnOnce() -> Option<Vec<u64>>,
+    ) {
+        match source {
+            StackSource::Id(id) => {
+                // The kernel can hand out an id again after two processors have
+                // raced for it; another call site shows that it has.
+                if !matches!(self.stacks.get(&id), Some((site, _)) if *site == location) {
+                    let text = frames().and_then(|frames| self.callers(location, &frames));
+                    insert_bounded(&mut self.stacks, id, (location, text));
+                }
+            }
+            StackSource::Frames => {
+                self.inline = frames().and_then(|frames| self.callers(location, &frames));
+            }
+        }
+    }
+
+    /// Text of the callers of the call site, `None` if the stack is not one of
+    /// this call site.
+    ///
+    /// What lies inside of the call site is the freeing function, the hook and
+    /// the eBPF program.
+    fn callers(&mut self, location: u64, frames: &[u64]) -> Option<String> {
+        let site = frames.iter().position(|frame| *frame == location)?;
+        self.learn(&frames[site..]);
+        let mut text = String::new();
+        for frame in frames.iter().skip(site + 1).take(self.depth) {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            self.write_address(*frame, &mut text);
+        }
+        Some(text)
+    }
+
+    /// Appends `symbol+0xoff[module]`, or the address where no symbol covers it.
+    fn write_address(&self, address: u64, text: &mut String) {
+        // Writing to a string can't fail.
+        let _ = match self.symbols.lookup_return(address) {
+            Some(symbol) => match symbol.module {
+                Some(module) => write!(text, "{}+{:#x}[{module}]", symbol.name, symbol.offset),
+                None => write!(text, "{}+{:#x}", symbol.name, symbol.offset),
+            },
+            None => write!(text, "{address:#x}"),
+        };
+    }
+}
+
+fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
+    if cache.len() >= CACHE_LIMIT {
+        cache.clear();
+    }
+    cache.insert(key, value);
+}

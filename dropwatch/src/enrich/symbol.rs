@@ -1,0 +1,428 @@
+//! Names for kernel code addresses, from `/proc/kallsyms`.
+//!
+//! kallsyms gives addresses without sizes, so a function ends where the next symbol begins. Where
+//! nothing follows closely, that would label any address: such ends are found by the rules at
+//! [`Table::end_of`], and an address outside every function has no name, never a far-away one.
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// The kernel's symbols.
+pub const KALLSYMS: &str = "/proc/kallsyms";
+/// The loaded modules; the file is absent on kernels without modules.
+pub const MODULES: &str = "/proc/modules";
+
+/// What to tell the user, once, when [`Symbols::hidden`] is true.
+pub const HIDDEN_WARNING: &str = "the kernel hides its symbol addresses (kernel.kptr_restrict), \
+     call sites and stacks are printed as addresses; run with CAP_SYSLOG or set \
+     `sysctl kernel.kptr_restrict=0`";
+
+/// No function is longer; beyond it, an address belongs to something that has no symbol. The
+/// largest ones (drivers with generated tables, instrumented kernels) stay below 200 KB.
+const MAX_FUNCTION: u64 = 256 << 10;
+/// The same for a BPF program: programs that are loaded later land between those that are known.
+const MAX_BPF_PROGRAM: u64 = 64 << 10;
+/// Code of different modules never shares a page.
+const PAGE: u64 = 4096;
+/// The kernel hands out one page at most for each read, so that more would not be faster.
+const CHUNK: usize = 16 << 10;
+/// Shortest time between two reloads: each costs the kernel some 0.1 s.
+const RELOAD_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause after unknown addresses that reloading did not explain.
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
+
+/// A kernel code address by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// Name of the function.
+    pub name: &'a str,
+    /// Distance in bytes from the function's start.
+    pub offset: u64,
+    /// Module that the function is part of; `bpf` for BPF programs, `None` for the kernel itself.
+    pub module: Option<&'a str>,
+}
+
+/// The symbols of the running kernel.
+#[derive(Debug)]
+pub struct Symbols {
+    kallsyms: PathBuf,
+    modules: PathBuf,
+    table: Table,
+    /// Fingerprint of the modules when `table` was read.
+    modules_seen: u64,
+    loaded: Instant,
+    /// Time to wait after `loaded` before an unknown address causes a reload.
+    pause: Duration,
+}
+
+impl Symbols {
+    /// Reads the symbols; usually from [`KALLSYMS`] and [`MODULES`].
+    ///
+    /// # Errors
+    /// `kallsyms` can't be read (kernels without `CONFIG_KALLSYMS` have none).
+    pub fn load(kallsyms: &Path, modules: &Path) -> Result<Self> {
+        // The modules first: one that is loaded in between is noticed at the next refresh.
+        let modules_seen = modules_fingerprint(modules)?;
+        Ok(Self {
+            table: read_table(kallsyms)?,
+            kallsyms: kallsyms.to_owned(),
+            modules: modules.to_owned(),
+            modules_seen,
+            loaded: Instant::now(),
+            pause: RELOAD_PAUSE,
+        })
+    }
+
+    /// Whether the kernel showed names but no addresses; then no lookup finds anything, and the
+    /// caller says so once with [`HIDDEN_WARNING`].
+    pub fn hidden(&self) -> bool {
+        self.table.hidden
+    }
+
+    /// Number of addresses with a name.
+    pub fn len(&self) -> usize {
+        self.table.entries.iter().filter(|e| e.len != 0).count()
+    }
+
+    /// Whether no address has a name.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The function that contains `address`.
+    ///
+    /// This is the one for the call site that the kernel gives with a drop: mostly that is a return
+    /// address, but `net_tx_action` (`net/core/dev.c`) gives its own start.
+    pub fn lookup(&self, address: u64) -> Option<Symbol<'_>> {
+        self.table.lookup(address)
+    }
+
+    /// The function that contains the call after which `address` is next; `offset` still is that
+    /// of `address`, as perf and bpftrace print it. This is the one for the callers in a stack.
+    ///
+    /// A call to a function that never returns can be the last instruction of its caller: the
+    /// return address then is the start of whatever follows, and [`lookup`](Self::lookup) would
+    /// name that. So the byte before it, which is part of the call, is looked up.
+    pub fn lookup_return(&self, address: u64) -> Option<Symbol<'_>> {
+        let mut symbol = self.table.lookup(address.checked_sub(1)?)?;
+        symbol.offset += 1;
+        Some(symbol)
+    }
+
+    /// Reloads the symbols if modules came or went since the last load, or if an address had no
+    /// name (`unknown_seen`: it may be that of a new BPF program). True if any name or address
+    /// changed: caches of lookups then have to be cleared.
+    ///
+    /// Reading the modules takes some 20 µs; call this about once a second and after unknown
+    /// addresses. At most one reload a second is made, and fewer and fewer if unknown addresses
+    /// stay unknown.
+    ///
+    /// # Errors
+    /// The kernel's files can't be read any more; the symbols stay as they were.
+    pub fn refresh_if_changed(&mut self, now: Instant, unknown_seen: bool) -> Result<bool> {
+        let age = now.saturating_duration_since(self.loaded);
+        if self.table.hidden || age < RELOAD_PAUSE {
+            return Ok(false);
+        }
+        let modules_seen = modules_fingerprint(&self.modules)?;
+        let modules_changed = modules_seen != self.modules_seen;
+        if !(modules_changed || unknown_seen && age >= self.pause) {
+            return Ok(false);
+        }
+        self.loaded = now;
+        let table = read_table(&self.kallsyms)?;
+        self.modules_seen = modules_seen;
+        let changed = table != self.table;
+        self.table = table;
+        self.pause = if changed || modules_changed {
+            RELOAD_PAUSE
+        } else {
+            (self.pause * 2).min(LONGEST_PAUSE)
+        };
+        Ok(changed)
+    }
+}
+
+/// All symbols in the order of their addresses.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Table {
+    entries: Vec<Entry>,
+    /// The names of all entries.
+    names: Vec<u8>,
+    /// The names of the modules; `Entry::module` counts from 1.
+    modules: Vec<Box<str>>,
+    /// There were symbols, and all addresses were 0.
+    hidden: bool,
+}
+
+/// A named function, or with `len` 0 a boundary: the start of data, of a gap, or of a region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    address: u64,
+    /// Where the name is in `Table::names`.
+    name: u32,
+    len: u16,
+    /// 0 for the kernel itself.
+    module: u16,
+}
+
+impl Table {
+    fn lookup(&self, address: u64) -> Option<Symbol<'_>> {
+        let next = self.entries.partition_point(|e| e.address <= address);
+        let index = next.checked_sub(1)?;
+        let entry = self.entries.get(index)?;
+        if entry.len == 0 || address >= self.end_of(index, entry) {
+            return None;
+        }
+        Some(Symbol {
+            name: std::str::from_utf8(self.name(entry)).ok()?,
+            offset: address - entry.address,
+            module: self.module(entry),
+        })
+    }
+
+    /// Where the function at `index` ends at the latest: where the next symbol starts, whatever
+    /// that is. But the last function of a module, after which memory of another owner follows,
+    /// ends with its page, and no function is longer than any that exists.
+    fn end_of(&self, index: usize, entry: &Entry) -> u64 {
+        let next = self.entries.get(index + 1);
+        let limit = match next {
+            Some(next) if next.module == entry.module => {
+                if self.module(entry) == Some("bpf") {
+                    entry.address.saturating_add(MAX_BPF_PROGRAM)
+                } else {
+                    entry.address.saturating_add(MAX_FUNCTION)
+                }
+            }
+            _ => (entry.address | (PAGE - 1)).saturating_add(1),
+        };
+        next.map_or(limit, |next| limit.min(next.address))
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        let start = entry.name as usize;
+        self.names
+            .get(start..start + usize::from(entry.len))
+            .unwrap_or_default()
+    }
+
+    fn module(&self, entry: &Entry) -> Option<&str> {
+        let index = usize::from(entry.module).checked_sub(1)?;
+        self.modules.get(index).map(AsRef::as_ref)
+    }
+}
+
+/// Builds a [`Table`] line by line.
+#[derive(Default)]
+struct Builder {
+    table: Table,
+    /// Whether an entry is of a global symbol, by `Entry::name`: sorted, as names are appended.
+    globals: Vec<u32>,
+    zeros: bool,
+    non_zeros: bool,
+}
+
+impl Builder {
+    /// Takes one line, `ffffffff81000000 T name` and for modules a tab and `[module]`. A line that
+    /// isn't like that is left out.
+    fn line(&mut self, line: &[u8]) {
+        let Some((address, kind, name, module)) = split_line(line) else {
+            return;
+        };
+        if address == 0 {
+            self.zeros = true;
+            return;
+        }
+        self.non_zeros = true;
+        let is_text = matches!(kind, b't' | b'T' | b'w' | b'W');
+        if is_text && is_padding(name) {
+            return;
+        }
+        let Some(module) = self.module(module) else {
+            return;
+        };
+        let name = if is_text && !is_marker(name) {
+            name
+        } else {
+            b""
+        };
+        let (Ok(at), Ok(len)) = (
+            u32::try_from(self.table.names.len()),
+            u16::try_from(name.len()),
+        ) else {
+            return;
+        };
+        self.table.names.extend_from_slice(name);
+        if kind.is_ascii_uppercase() && len != 0 {
+            self.globals.push(at);
+        }
+        self.table.entries.push(Entry {
+            address,
+            name: at,
+            len,
+            module,
+        });
+    }
+
+    /// The number of the module, 0 for none; `None` if there are too many.
+    fn module(&mut self, name: &[u8]) -> Option<u16> {
+        if name.is_empty() {
+            return Some(0);
+        }
+        let modules = &mut self.table.modules;
+        // A module's symbols follow each other, so it is nearly always the last one.
+        let known = modules.iter().rposition(|it| it.as_bytes() == name);
+        let index = known.unwrap_or_else(|| {
+            modules.push(String::from_utf8_lossy(name).into());
+            modules.len() - 1
+        });
+        u16::try_from(index + 1).ok()
+    }
+
+    fn finish(mut self) -> Table {
+        let mut entries = std::mem::take(&mut self.table.entries);
+        // Not the unstable sort: this one profits from what is in order already, nearly all.
+        entries.sort_by(|a, b| {
+            let by_address = a.address.cmp(&b.address);
+            by_address.then_with(|| self.preference(a).cmp(&self.preference(b)))
+        });
+        // A boundary right after another one of the same owner bounds nothing further.
+        entries.dedup_by(|e, before| {
+            e.address == before.address
+                || (e.len, before.len) == (0, 0) && e.module == before.module
+        });
+        entries.shrink_to_fit();
+        self.table.names.shrink_to_fit();
+        self.table.hidden = self.zeros && !self.non_zeros;
+        Table {
+            entries,
+            ..self.table
+        }
+    }
+
+    /// Of several symbols at one address, the smallest of these counts: a name before a boundary,
+    /// global before local, then the shortest name, then the first one in the alphabet.
+    fn preference(&self, entry: &Entry) -> (bool, bool, u16, &[u8]) {
+        let global = self.globals.binary_search(&entry.name).is_ok();
+        let name = self.table.name(entry);
+        (entry.len == 0, !global, entry.len, name)
+    }
+}
+
+/// Address, type, name and module (empty if it has none) of a line.
+fn split_line(line: &[u8]) -> Option<(u64, u8, &[u8], &[u8])> {
+    let mut address = 0u64;
+    let mut digits = 0;
+    for &byte in line {
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            break;
+        };
+        address = address << 4 | u64::from(digit);
+        digits += 1;
+    }
+    if digits == 0 || digits > 16 {
+        return None;
+    }
+    let (&[space, kind, space2], rest) = line.get(digits..)?.split_first_chunk()?;
+    if space != b' ' || space2 != b' ' {
+        return None;
+    }
+    let end = rest.iter().position(|&b| b == b'\t' || b == b' ');
+    let (name, module) = rest.split_at(end.unwrap_or(rest.len()));
+    let module = module.trim_ascii_start();
+    let module = match module.strip_prefix(b"[") {
+        Some(module) => module.strip_suffix(b"]")?,
+        None if module.is_empty() => b"",
+        None => return None,
+    };
+    let valid = std::str::from_utf8(name).is_ok() && !name.is_empty();
+    valid.then_some((address, kind, name, module))
+}
+
+/// Symbols that mark the room for patching before a function (`scripts/kallsyms.c`: FUNCTION_PADDING)
+/// or that assemblers leave behind: neither a function nor the end of one.
+fn is_padding(name: &[u8]) -> bool {
+    name.starts_with(b"__pfx_") || name.starts_with(b"__cfi_") || name.starts_with(b"$")
+}
+
+/// Symbols of the linker script (`arch/*/kernel/vmlinux.lds.S`, `include/asm-generic/sections.h`)
+/// that mark where a region starts or ends and aren't functions.
+fn is_marker(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 11] = [
+        b"_text",
+        b"_stext",
+        b"_etext",
+        b"_sinittext",
+        b"_einittext",
+        b"_end",
+        b"__init_begin",
+        b"__init_end",
+        b"__pi__text",
+        b"__indirect_thunk_start",
+        b"__indirect_thunk_end",
+    ];
+    let is_region = name.ends_with(b"_text_start") || name.ends_with(b"_text_end");
+    name.starts_with(b"__") && is_region || NAMES.contains(&name)
+}
+
+/// Reads kallsyms piece by piece: its text is several times as large as what is kept of it.
+fn read_table(path: &Path) -> Result<Table> {
+    let context = || format!("reading the kernel's symbols from {}", path.display());
+    let mut file = File::open(path).with_context(context)?;
+    let mut builder = Builder::default();
+    let mut buffer = vec![0; CHUNK];
+    let mut filled = 0;
+    loop {
+        let len = match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(len) => len,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error).with_context(context),
+        };
+        filled += len;
+        let whole = buffer[..filled].iter().rposition(|&b| b == b'\n');
+        let used = match whole {
+            Some(end) => {
+                buffer[..end]
+                    .split(|&b| b == b'\n')
+                    .for_each(|line| builder.line(line));
+                end + 1
+            }
+            // A line as long as the buffer is garbage.
+            None if filled == buffer.len() => filled,
+            None => 0,
+        };
+        buffer.copy_within(used..filled, 0);
+        filled -= used;
+    }
+    builder.line(&buffer[..filled]);
+    Ok(builder.finish())
+}
+
+/// A number that changes when a module is loaded or removed, but not with its use.
+fn modules_fingerprint(path: &Path) -> Result<u64> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("reading the loaded modules from {}", path.display()));
+        }
+    };
+    let mut hasher = DefaultHasher::new();
+    for line in text.split(|&b| b == b'\n') {
+        // name size references dependants state address
+        let mut fields = line.split(|&b| b == b' ');
+        (fields.next(), fields.next(), fields.nth(3)).hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+#[cfg(test)]
+#[path = "symbol/tests.rs"]
+mod tests;

@@ -1,0 +1,162 @@
+//! The first column of a line.
+
+use std::io::Write as _;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::record::DropTime;
+
+/// How a line shows its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TimestampStyle {
+    /// Wall-clock time of the local time zone, as 07:30:01.123456
+    #[default]
+    Local,
+    /// Wall-clock time in UTC, with date, as 2026-01-31T07:30:01.123456Z
+    Utc,
+    /// Seconds since boot, as 1234.123456
+    Boot,
+    /// Seconds since the line before, as +0.001234
+    Delta,
+    /// No time column
+    None,
+}
+
+/// Writes timestamps of one style, and keeps what two lines share.
+pub(crate) struct TimestampWriter {
+    style: TimestampStyle,
+    zone: TimeZone,
+    /// The second that `prefix` stands for.
+    second: i64,
+    /// The part of the text up to the second.
+    prefix: Vec<u8>,
+    /// Time of the line before.
+    previous_ns: Option<u64>,
+}
+
+const NS_PER_SECOND: i64 = 1_000_000_000;
+const NS_PER_MICROSECOND: i64 = 1_000;
+
+impl TimestampWriter {
+    /// A writer for `style`; local time is that of `zone`.
+    pub(crate) fn new(style: TimestampStyle, zone: TimeZone) -> Self {
+        Self {
+            style,
+            zone,
+            second: i64::MIN,
+            prefix: Vec::new(),
+            previous_ns: None,
+        }
+    }
+
+    /// Appends the time and the space behind it, or nothing for
+    /// [`TimestampStyle::None`].
+    pub(crate) fn write(&mut self, time: DropTime, line: &mut Vec<u8>) {
+        match self.style {
+            TimestampStyle::None => return,
+            TimestampStyle::Local => self.write_wall_clock(time.unix_ns, "%H:%M:%S", line),
+            TimestampStyle::Utc => {
+                self.write_wall_clock(time.unix_ns, "%Y-%m-%dT%H:%M:%S", line);
+                line.push(b'Z');
+            }
+            TimestampStyle::Boot => write_seconds(i128::from(time.boot_ns), line),
+            TimestampStyle::Delta => {
+                let now = i128::from(time.boot_ns);
+                let delta = self
+                    .previous_ns
+                    .map_or(0, |previous| now - i128::from(previous));
+                self.previous_ns = Some(time.boot_ns);
+                line.push(if delta < 0 { b'-' } else { b'+' });
+                write_seconds(delta.abs(), line);
+            }
+        }
+        line.push(b' ');
+    }
+
+    fn write_wall_clock(&mut self, unix_ns: i64, format: &str, line: &mut Vec<u8>) {
+        let second = unix_ns.div_euclid(NS_PER_SECOND);
+        if second != self.second {
+            self.second = second;
+            self.prefix.clear();
+            // An i64 of nanoseconds is always within the range of a timestamp.
+            let time = Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH);
+            let zone = match self.style {
+                TimestampStyle::Utc => TimeZone::UTC,
+                _ => self.zone.clone(),
+            };
+            let text = time.to_zoned(zone).strftime(format).to_string();
+            self.prefix.extend_from_slice(text.as_bytes());
+        }
+        line.extend_from_slice(&self.prefix);
+        let microseconds = unix_ns.rem_euclid(NS_PER_SECOND) / NS_PER_MICROSECOND;
+        write_fraction(microseconds, line);
+    }
+}
+
+/// Appends seconds and microseconds; the rest is cut off, so that time never
+/// seems to run backwards.
+fn write_seconds(ns: i128, line: &mut Vec<u8>) {
+    let seconds = ns / i128::from(NS_PER_SECOND);
+    let microseconds = ns % i128::from(NS_PER_SECOND) / i128::from(NS_PER_MICROSECOND);
+    let mut buffer = itoa::Buffer::new();
+    line.extend_from_slice(buffer.format(seconds).as_bytes());
+    write_fraction(microseconds as i64, line);
+}
+
+fn write_fraction(microseconds: i64, line: &mut Vec<u8>) {
+    // Writing to a vector can't fail.
+    let _ = write!(line, ".{microseconds:06}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(style: TimestampStyle, times: &[DropTime]) -> String {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let mut writer = TimestampWriter::new(style, zone);
+        let mut line = Vec::new();
+        for &time in times {
+            writer.write(time, &mut line);
+        }
+        String::from_utf8(line).unwrap()
+    }
+
+    const FIRST: DropTime = DropTime {
+        boot_ns: 5_000_001_999,
+        unix_ns: 1_769_844_601_123_456_999,
+    };
+    const SECOND: DropTime = DropTime {
+        boot_ns: 5_001_003_000,
+        unix_ns: 1_769_844_601_999_999_999,
+    };
+    const EARLIER: DropTime = DropTime {
+        boot_ns: 5_000_000_000,
+        unix_ns: 1_769_844_600_000_000_000,
+    };
+
+    #[test]
+    fn styles() {
+        let cases = [
+            (TimestampStyle::Local, "09:30:01.123456 09:30:01.999999 "),
+            (
+                TimestampStyle::Utc,
+                "2026-01-31T07:30:01.123456Z 2026-01-31T07:30:01.999999Z ",
+            ),
+            (TimestampStyle::Boot, "5.000001 5.001003 "),
+            (TimestampStyle::Delta, "+0.000000 +0.001001 "),
+            (TimestampStyle::None, ""),
+        ];
+        for (style, expected) in cases {
+            assert_eq!(write(style, &[FIRST, SECOND]), expected, "{style:?}");
+        }
+    }
+
+    #[test]
+    fn two_processors_may_report_out_of_order() {
+        assert_eq!(
+            write(TimestampStyle::Delta, &[SECOND, EARLIER]),
+            "+0.000000 -0.001003 "
+        );
+    }
+}

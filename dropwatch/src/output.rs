@@ -1,0 +1,181 @@
+//! Standard output: lines are collected and written in one piece, and a reader
+//! that is slow or gone is noticed without anything being blocked.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Write as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
+    },
+};
+
+use anyhow::{Context as _, Result};
+use rustix::{fs::OFlags, termios::tcgetwinsize};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::poll::poll;
+
+/// Bytes of lines that may wait for a slow reader before no more records are
+/// taken from the kernel.
+const HIGH_WATER: usize = 1 << 20;
+
+/// Where lines go.
+pub struct Output {
+    sink: Sink,
+    /// Lines, of which the first `written` bytes are out.
+    pending: Vec<u8>,
+    written: usize,
+    lines_written: u64,
+}
+
+enum Sink {
+    /// A pipe or terminal.
+    Polled(AsyncFd<File>),
+    /// A file, or anything that can't be polled: a write takes what it takes.
+    Direct(File),
+}
+
+/// Whether the reader still takes lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// It does, or there is a file.
+    Present,
+    /// The other end of the pipe is closed.
+    Gone,
+}
+
+impl Output {
+    /// Takes standard output.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub fn stdout() -> Result<Self> {
+        Ok(Self {
+            sink: open_sink().context("standard output can't be used; is it closed?")?,
+            pending: Vec::new(),
+            written: 0,
+            lines_written: 0,
+        })
+    }
+
+    /// Columns of the terminal, `None` where output goes elsewhere.
+    pub fn terminal_width(&self) -> Option<usize> {
+        let size = tcgetwinsize(io::stdout().as_fd()).ok()?;
+        // Some terminals do not know their size and say 0.
+        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+    }
+
+    /// Where to append lines.
+    pub fn lines(&mut self) -> &mut Vec<u8> {
+        &mut self.pending
+    }
+
+    /// Lines that are out completely.
+    pub fn lines_written(&self) -> u64 {
+        self.lines_written
+    }
+
+    /// Lines that wait, the one that is partly out included.
+    pub fn lines_pending(&self) -> u64 {
+        count_lines(self.unwritten())
+    }
+
+    /// Whether so much waits that no more lines should be added.
+    pub fn is_full(&self) -> bool {
+        self.unwritten().len() >= HIGH_WATER
+    }
+
+    /// Whether lines wait for the reader.
+    pub fn is_pending(&self) -> bool {
+        !self.unwritten().is_empty()
+    }
+
+    fn unwritten(&self) -> &[u8] {
+        self.pending.get(self.written..).unwrap_or_default()
+    }
+
+    /// Writes as much as the reader takes now.
+    ///
+    /// # Errors
+    /// Writing failed, other than by the reader's going away.
+    pub fn flush(&mut self) -> Result<Reader> {
+        while self.written < self.pending.len() {
+            let unwritten = self.pending.get(self.written..).unwrap_or_default();
+            let result = match &self.sink {
+                Sink::Polled(file) => file.get_ref().write(unwritten),
+                Sink::Direct(file) => (&*file).write(unwritten),
+            };
+            match result {
+                Ok(count) => {
+                    self.lines_written += count_lines(unwritten.get(..count).unwrap_or_default());
+                    self.written += count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(Reader::Gone),
+                Err(error) => return Err(error).context("writing to standard output"),
+            }
+        }
+        if self.written == self.pending.len() {
+            self.pending.clear();
+            self.written = 0;
+        }
+        Ok(Reader::Present)
+    }
+
+    /// Waits until the reader takes more; never returns where writes are
+    /// direct.
+    ///
+    /// # Errors
+    /// Standard output can't be polled.
+    pub async fn writable(&self) -> Result<()> {
+        self.ready(Interest::WRITABLE).await
+    }
+
+    /// Waits until the reader has gone; never returns where that can't be
+    /// known.
+    ///
+    /// # Errors
+    /// Standard output can't be polled.
+    pub async fn reader_gone(&self) -> Result<()> {
+        self.ready(Interest::ERROR).await
+    }
+
+    async fn ready(&self, interest: Interest) -> Result<()> {
+        match &self.sink {
+            Sink::Polled(file) => {
+                let mut ready = file
+                    .ready(interest)
+                    .await
+                    .context("waiting for standard output")?;
+                ready.clear_ready();
+                Ok(())
+            }
+            Sink::Direct(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn count_lines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+/// Opens standard output anew where it is a pipe or terminal.
+///
+/// The new descriptor can be made non-blocking without doing the same to every
+/// other process that shares standard output.
+fn open_sink() -> io::Result<Sink> {
+    let inherited = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let file_type = inherited.metadata()?.file_type();
+    if !file_type.is_fifo() && !file_type.is_char_device() {
+        return Ok(Sink::Direct(inherited));
+    }
+    let polled = OpenOptions::new()
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open("/proc/self/fd/1")
+        .and_then(|file| poll(file, Interest::WRITABLE | Interest::ERROR));
+    // Devices such as /dev/null can't be polled.
+    Ok(polled.map_or(Sink::Direct(inherited), Sink::Polled))
+}

@@ -1,0 +1,145 @@
+//! What a packet's headers say, as far as the captured bytes go.
+//!
+//! Nothing here guesses: a header that is cut off, garbled or of the wrong
+//! version gives `None` for every field that it would have held.
+
+use std::net::IpAddr;
+
+use etherparse::{IpNumber, LaxIpSlice};
+
+/// The addresses and protocol of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Packet {
+    /// Innermost protocol that the headers name.
+    pub protocol: Protocol,
+    /// Network addresses.
+    pub addresses: Option<Addresses>,
+    /// What the transport header says.
+    pub transport: Transport,
+}
+
+/// The protocol of a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The kernel has not set an ethertype.
+    #[default]
+    Unknown,
+    /// The ethertype, in host byte order, where the packet is not IP or its IP
+    /// header can't be read.
+    Ethertype(u16),
+    /// The IP protocol number, after IPv6 extension headers.
+    Ip(u8),
+}
+
+/// Source and destination address, both of one family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// Who sent the packet.
+    pub source: IpAddr,
+    /// Whom it was sent to.
+    pub destination: IpAddr,
+}
+
+/// The transport header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// A protocol without ports, or none that can be known.
+    #[default]
+    None,
+    /// A protocol with ports.
+    Ports {
+        /// Source and destination port in host byte order; `None` where the
+        /// header is not there (a later fragment, or cut off).
+        ports: Option<(u16, u16)>,
+        /// TCP flags as in the header (RFC 9293), FIN in the lowest bit.
+        tcp_flags: Option<u8>,
+    },
+    /// ICMP or ICMPv6.
+    Icmp {
+        /// Type and code (RFC 792, RFC 4443); `None` where the header is not
+        /// there.
+        type_code: Option<(u8, u8)>,
+    },
+}
+
+/// `ETH_P_IP` in `include/uapi/linux/if_ether.h`.
+const ETHERTYPE_IPV4: u16 = 0x0800;
+/// `ETH_P_IPV6` in `include/uapi/linux/if_ether.h`.
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+impl Packet {
+    /// Reads the headers of a packet.
+    ///
+    /// `ethertype` is in host byte order, 0 where it is not known; `headers`
+    /// are the bytes from the network header on, possibly cut off anywhere.
+    pub fn parse(ethertype: u16, headers: &[u8]) -> Self {
+        let version = headers.first().map(|byte| byte >> 4);
+        let is_ip = matches!(
+            (ethertype, version),
+            (ETHERTYPE_IPV4, Some(4)) | (ETHERTYPE_IPV6, Some(6))
+        );
+        is_ip
+            .then(|| Self::parse_ip(headers))
+            .flatten()
+            .unwrap_or(Self {
+                protocol: match ethertype {
+                    0 => Protocol::Unknown,
+                    ethertype => Protocol::Ethertype(ethertype),
+                },
+                ..Self::default()
+            })
+    }
+
+    fn parse_ip(headers: &[u8]) -> Option<Self> {
+        let (ip, _) = LaxIpSlice::from_slice(headers).ok()?;
+        let payload = ip.payload();
+        let first_fragment = !payload.fragmented || is_first_fragment(&ip);
+        let transport: &[u8] = if first_fragment { payload.payload } else { &[] };
+        Some(Self {
+            protocol: Protocol::Ip(payload.ip_number.0),
+            addresses: Some(Addresses {
+                source: ip.source_addr(),
+                destination: ip.destination_addr(),
+            }),
+            transport: Transport::parse(payload.ip_number, transport),
+        })
+    }
+}
+
+/// Whether the packet, a fragment, starts with the transport header.
+fn is_first_fragment(ip: &LaxIpSlice<'_>) -> bool {
+    match ip {
+        LaxIpSlice::Ipv4(ip) => ip.header().fragments_offset().value() == 0,
+        LaxIpSlice::Ipv6(ip) => ip.extensions().clone().into_iter().any(|extension| {
+            matches!(extension, etherparse::Ipv6ExtensionSlice::Fragment(fragment)
+                if fragment.fragment_offset().value() == 0)
+        }),
+    }
+}
+
+impl Transport {
+    fn parse(protocol: IpNumber, header: &[u8]) -> Self {
+        match protocol {
+            // All four start with the two ports.
+            IpNumber::UDP | IpNumber::UDP_LITE | IpNumber::SCTP => Self::Ports {
+                ports: ports(header),
+                tcp_flags: None,
+            },
+            IpNumber::TCP => Self::Ports {
+                ports: ports(header),
+                tcp_flags: header.get(13).copied(),
+            },
+            IpNumber::ICMP | IpNumber::IPV6_ICMP => Self::Icmp {
+                type_code: header
+                    .first_chunk()
+                    .map(|&[icmp_type, code]| (icmp_type, code)),
+            },
+            _ => Self::None,
+        }
+    }
+}
+
+fn ports(header: &[u8]) -> Option<(u16, u16)> {
+    let &[a, b, c, d] = header.first_chunk()?;
+    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+}

@@ -1,0 +1,158 @@
+//! What has to be there, and what to do where it is not.
+
+use std::{fs, path::Path};
+
+use anyhow::{Error, Result, anyhow, bail};
+use aya::{EbpfError, maps::MapError, programs::ProgramError, sys::SyscallError};
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    thread::{CapabilitySet, capabilities},
+};
+
+/// The kernel's list of lockdown modes, the one in force in brackets
+/// (`security/lockdown/lockdown.c`).
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+/// There where the kernel has kprobes that programs can attach to.
+const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe";
+
+/// Checks that the process may load eBPF programs that read kernel memory.
+///
+/// # Errors
+/// Names the missing capabilities, or the lockdown mode.
+pub fn check_privileges() -> Result<()> {
+    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    if !held.contains(needed) && !held.contains(CapabilitySet::SYS_ADMIN) {
+        bail!(
+            "loading eBPF programs needs root, or the capabilities CAP_BPF and CAP_PERFMON (and \
+             CAP_SYSLOG for the names of kernel functions); run it with sudo"
+        );
+    }
+    check_lockdown(&fs::read_to_string(LOCKDOWN).unwrap_or_default())
+}
+
+fn check_lockdown(modes: &str) -> Result<()> {
+    if modes.contains("[confidentiality]") {
+        bail!(
+            "the kernel is locked down ({LOCKDOWN} says confidentiality), eBPF programs can't \
+             read packets; boot without lockdown=confidentiality"
+        );
+    }
+    Ok(())
+}
+
+/// Checks that the kernel has kprobes.
+///
+/// # Errors
+/// Says that it has none.
+pub fn kprobes_available() -> Result<()> {
+    if !Path::new(KPROBE_PMU).exists() {
+        bail!(
+            "this kernel has no kprobes (CONFIG_KPROBE_EVENTS is off: no {KPROBE_PMU}); use --hook \
+             tracepoint"
+        );
+    }
+    Ok(())
+}
+
+/// Lifts the limit on locked memory, against which kernels before 5.11 count
+/// eBPF maps.
+pub fn raise_memlock_limit() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        log::debug!("the limit on locked memory stays as it is: {error}");
+    }
+}
+
+/// Adds to an error of the `bpf` system call what usually causes it.
+pub fn explain_bpf_error(error: Error) -> Error {
+    let advice = match raw_os_error(&error) {
+        Some(libc_errno::ENOSYS) => {
+            "this kernel was built without eBPF (CONFIG_BPF_SYSCALL); it can't be traced with it"
+        }
+        Some(libc_errno::EPERM) => {
+            "the kernel refuses: CAP_BPF and CAP_PERFMON (or root) are needed, a container may \
+             take them away, and on kernels before 5.11 the limit on locked memory may be too low \
+             (ulimit -l)"
+        }
+        Some(libc_errno::ENOMEM) => "the kernel is out of memory for eBPF maps",
+        _ => return error,
+    };
+    anyhow!("{advice} ({error:#})")
+}
+
+/// Errno values, `include/uapi/asm-generic/errno-base.h` and `errno.h`.
+mod libc_errno {
+    pub(super) const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+    pub(super) const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
+    pub(super) const ENOSYS: i32 = rustix::io::Errno::NOSYS.raw_os_error();
+}
+
+/// The operating system's error at the bottom of `error`.
+fn raw_os_error(error: &Error) -> Option<i32> {
+    error.chain().find_map(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        let nested = || match cause.downcast_ref::<EbpfError>()? {
+            EbpfError::MapError(map) => map_io_error(map),
+            EbpfError::ProgramError(program) => program_io_error(program),
+            _ => None,
+        };
+        io.or_else(nested)
+            .or_else(|| program_io_error(cause.downcast_ref::<ProgramError>()?))
+            .and_then(std::io::Error::raw_os_error)
+    })
+}
+
+fn map_io_error(error: &MapError) -> Option<&std::io::Error> {
+    match error {
+        MapError::CreateError { io_error, .. } | MapError::IoError(io_error) => Some(io_error),
+        MapError::SyscallError(SyscallError { io_error, .. }) => Some(io_error),
+        _ => None,
+    }
+}
+
+fn program_io_error(error: &ProgramError) -> Option<&std::io::Error> {
+    match error {
+        ProgramError::LoadError { io_error, .. } | ProgramError::IOError(io_error) => {
+            Some(io_error)
+        }
+        ProgramError::SyscallError(SyscallError { io_error, .. }) => Some(io_error),
+        ProgramError::MapError(map) => map_io_error(map),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lockdown_modes() {
+        check_lockdown("").unwrap();
+        check_lockdown("[none] integrity confidentiality\n").unwrap();
+        check_lockdown("none [integrity] confidentiality\n").unwrap();
+        let error = check_lockdown("none integrity [confidentiality]\n").unwrap_err();
+        assert!(error.to_string().contains("lockdown"), "{error}");
+    }
+
+    #[test]
+    fn advice_by_errno() {
+        let error = |errno| {
+            explain_bpf_error(
+                EbpfError::MapError(MapError::CreateError {
+                    name: "M".to_owned(),
+                    io_error: std::io::Error::from_raw_os_error(errno),
+                })
+                .into(),
+            )
+            .to_string()
+        };
+        assert!(error(libc_errno::EPERM).contains("CAP_BPF"));
+        assert!(error(libc_errno::ENOSYS).contains("CONFIG_BPF_SYSCALL"));
+        assert!(!error(rustix::io::Errno::INVAL.raw_os_error()).contains("CAP_BPF"));
+    }
+}

@@ -1,0 +1,296 @@
+//! One run: the loop over records, time, signals and the reader of the output.
+
+use std::{fs, io::Write as _, path::Path, thread, time::Duration};
+
+use anyhow::{Context as _, Result, anyhow};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use crate::{
+    account::{Account, UserCounts},
+    bpf::{self, KernelSide, StackReader, Transport},
+    btf::Btf,
+    config::Config,
+    decode::decode,
+    enrich::{
+        Enricher,
+        reason::{BTF_FOLDER, ReasonNames},
+        symbol::{HIDDEN_WARNING, KALLSYMS, MODULES, Symbols},
+    },
+    format::{Format as _, TextFormat},
+    output::{Output, Reader},
+    poll::poll,
+    preflight,
+};
+
+/// How often the account is given with `-v`.
+const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the last lines may wait for a slow reader.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Traces until the user, the count, the time or the reader says stop.
+///
+/// # Errors
+/// Says what failed, on what, and what to do.
+pub async fn run(config: &Config) -> Result<()> {
+    let started = Instant::now();
+    preflight::check_privileges()?;
+    let output = Output::stdout()?;
+    let signals = Signals::new()?;
+    // Reading the symbols takes the kernel longer than all the rest.
+    let symbols = thread::spawn(|| Symbols::load(Path::new(KALLSYMS), Path::new(MODULES)));
+
+    let btf = Btf::load(config.kernel_btf.as_deref())?;
+    let reasons = ReasonNames::new(&btf, Path::new(BTF_FOLDER));
+    let (kernel, transport, stacks) = bpf::load(config, &btf, &reasons)?;
+    drop(btf);
+    let symbols = symbols
+        .join()
+        .map_err(|_panic| anyhow!("reading {KALLSYMS} failed"))??;
+    if symbols.hidden() {
+        log::warn!("{HIDDEN_WARNING}");
+    }
+    log::info!(
+        "attached {:.3} s after start, {} symbols",
+        started.elapsed().as_secs_f64(),
+        symbols.len()
+    );
+    create_ready_file(config)?;
+
+    let session = Session {
+        config,
+        kernel,
+        transport,
+        lines: Lines {
+            stacks,
+            enricher: Enricher::new(reasons, symbols, config.stack_depth as usize),
+            format: TextFormat::new(&config.text),
+            output,
+            room: config.count,
+            counts: UserCounts::default(),
+        },
+    };
+    session.run(signals).await
+}
+
+fn create_ready_file(config: &Config) -> Result<()> {
+    if let Some(path) = &config.ready_file {
+        fs::write(path, "").with_context(|| format!("creating --ready-file {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The signals that end a run.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+struct Session<'a> {
+    config: &'a Config,
+    kernel: KernelSide,
+    transport: Transport,
+    lines: Lines,
+}
+
+impl Session<'_> {
+    async fn run(mut self, mut signals: Signals) -> Result<()> {
+        let mut reader = self.trace(&mut signals).await?;
+        self.kernel.detach()?;
+        if reader == Reader::Present {
+            reader = self.drain_rest().await?;
+        }
+        if reader == Reader::Present {
+            self.report(&self.account()?);
+        }
+        Ok(())
+    }
+
+    /// Prints lines until something says stop.
+    async fn trace(&mut self, signals: &mut Signals) -> Result<Reader> {
+        let end = self.config.duration.map(|time| Instant::now() + time);
+        let mut account_due = interval(ACCOUNT_INTERVAL);
+        account_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        account_due.tick().await;
+        let mut diagnostics = Diagnostics::new(&mut self.kernel)?;
+        let mut drained = 0;
+        loop {
+            select! {
+                biased;
+                () = signals.any() => return Ok(Reader::Present),
+                () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
+                    return Ok(Reader::Present);
+                }
+                result = self.lines.output.reader_gone() => {
+                    result?;
+                    return Ok(Reader::Gone);
+                }
+                _ = account_due.tick(), if self.config.verbose => {
+                    self.report(&self.account()?);
+                    continue;
+                }
+                result = diagnostics.show() => {
+                    result?;
+                    continue;
+                }
+                result = self.lines.output.writable(), if self.lines.output.is_pending() => result?,
+                result = self.transport.wait(drained), if !self.lines.output.is_full() => result?,
+            }
+            drained = self.lines.drain(&mut self.transport)?;
+            if self.lines.output.flush()? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            if self.lines.room == Some(0) {
+                return Ok(Reader::Present);
+            }
+        }
+    }
+
+    /// Prints what the kernel side had recorded when it was detached.
+    async fn drain_rest(&mut self) -> Result<Reader> {
+        let deadline = Instant::now() + LAST_LINES;
+        loop {
+            let drained = self.lines.drain(&mut self.transport)?;
+            if self.lines.output.flush()? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            if drained == 0 && !self.lines.output.is_pending() {
+                return Ok(Reader::Present);
+            }
+            if self.lines.output.is_pending() {
+                select! {
+                    result = self.lines.output.writable() => result?,
+                    () = sleep_until(deadline) => {
+                        self.lines.give_up(&mut self.transport)?;
+                        return Ok(Reader::Present);
+                    }
+                }
+            }
+        }
+    }
+
+    fn account(&self) -> Result<Account> {
+        let user = UserCounts {
+            printed: self.lines.output.lines_written(),
+            ..self.lines.counts
+        };
+        Ok(Account::new(
+            self.kernel.counters()?,
+            self.kernel.missed()?,
+            user,
+        ))
+    }
+
+    fn report(&self, account: &Account) {
+        // Nobody is left to tell if standard error is closed.
+        let _ = writeln!(std::io::stderr(), "dropwatch: {account}");
+    }
+}
+
+/// From records to lines.
+struct Lines {
+    stacks: StackReader,
+    enricher: Enricher,
+    format: TextFormat,
+    output: Output,
+    /// Lines that may still be printed.
+    room: Option<u64>,
+    counts: UserCounts,
+}
+
+impl Lines {
+    /// Makes lines of the records that wait, and returns their number.
+    fn drain(&mut self, transport: &mut Transport) -> Result<usize> {
+        if self.output.is_full() {
+            return Ok(0);
+        }
+        self.enricher.begin_batch();
+        self.format.set_width(self.output.terminal_width());
+        transport.drain(|bytes| {
+            self.line(bytes);
+            Ok(())
+        })
+    }
+
+    fn line(&mut self, bytes: &[u8]) {
+        if self.room == Some(0) {
+            self.counts.limited += 1;
+            return;
+        }
+        let Some(decoded) = decode(bytes) else {
+            self.counts.lost += 1;
+            log::warn!("lost a record of {} bytes that makes no sense", bytes.len());
+            return;
+        };
+        let record = self.enricher.enrich(&decoded, |id| self.stacks.get(id));
+        self.format.write(&record, self.output.lines());
+        self.room = self.room.map(|room| room - 1);
+    }
+
+    /// Counts what can't be written any more as lost.
+    fn give_up(&mut self, transport: &mut Transport) -> Result<()> {
+        let mut lost = self.output.lines_pending();
+        while transport.drain(|_| {
+            lost += 1;
+            Ok(())
+        })? > 0
+        {}
+        self.counts.lost += lost;
+        Ok(())
+    }
+}
+
+/// The eBPF side's diagnostics, with `-vv`.
+struct Diagnostics(Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>);
+
+impl Diagnostics {
+    fn new(kernel: &mut KernelSide) -> Result<Self> {
+        let logger = kernel.logger()?;
+        let polled = logger
+            .map(|logger| poll(logger, Interest::READABLE))
+            .transpose()
+            .context("polling the eBPF side's diagnostics")?;
+        Ok(Self(polled))
+    }
+
+    /// Waits for diagnostics and logs them; never returns where they are off.
+    async fn show(&mut self) -> Result<()> {
+        match &mut self.0 {
+            Some(logger) => {
+                let mut ready = logger
+                    .readable_mut()
+                    .await
+                    .context("waiting for the eBPF side's diagnostics")?;
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+                Ok(())
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
