@@ -1,2 +1,82 @@
-//! Entry point.
-fn main() {}
+//! `cargo xtask`: the commands that set up, build, run and test dropwatch.
+
+mod build;
+mod check;
+mod counts;
+mod cpio;
+mod host_tools;
+mod initramfs;
+mod kernels;
+mod qemu;
+mod vm;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{say, toolchain};
+
+use crate::{check::TestOptions, vm::VmOptions};
+
+/// Set up, build, run and test dropwatch.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Bring what the build needs and this machine lacks: bpf-linker and rust-src.
+    ///
+    /// Does nothing, and quickly, when nothing is missing. Everything fetched is
+    /// kept in the user's cache folder.
+    Setup {
+        /// Bring what the VM tests need too: qemu and other tools, and the Debian kernels.
+        #[arg(long)]
+        vm: bool,
+    },
+    /// Build the static release binary and print its path as the last line.
+    Build,
+    /// Build dropwatch and start it with the flags given, through sudo if not root.
+    Run {
+        /// Flags for dropwatch, after `--`.
+        #[arg(last = true, value_name = "FLAGS")]
+        flags: Vec<String>,
+    },
+    /// Run every test: formatting, lints, unit, golden, live and VM tests.
+    Test(TestOptions),
+    /// Run the scenarios, or a command, in real Debian kernels under qemu.
+    Vm(VmOptions),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(code) => code,
+        Err(error) => {
+            say::progress(format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Setup { vm } => setup(vm).map(|()| ExitCode::SUCCESS),
+        Verb::Build => build::build().map(|()| ExitCode::SUCCESS),
+        Verb::Run { flags } => build::run(&flags),
+        Verb::Test(options) => check::test(&options),
+        Verb::Vm(options) => vm::vm(&options),
+    }
+}
+
+fn setup(with_vm: bool) -> Result<()> {
+    toolchain::ensure()?;
+    if with_vm {
+        vm::provision_all()?;
+    }
+    say::progress("everything is in place");
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Debian packages, through the mirrors that the machine's own apt
+//! configuration names.
+//!
+//! Packages of another suite are unpacked into the cache and never installed:
+//! each suite gets a sources list, package lists and an apt cache of its own.
+
+use std::{
+    cmp::Ordering,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{cache, command, say};
+
+/// Debian's keys, by the names that its releases have given the file.
+const KEYRINGS: &[&str] = &[
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+];
+
+/// One suite of the distribution, with its package lists up to date.
+pub struct Suite {
+    name: String,
+    dir: PathBuf,
+}
+
+/// A package in one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// As `rust-src`.
+    pub name: String,
+    /// As `1.95.0+dfsg1-2`.
+    pub version: String,
+}
+
+impl Suite {
+    /// Fetches the package lists of `name`, e.g. `trixie-backports`.
+    pub fn open(name: &str) -> Result<Self> {
+        let site = mirror_of(name)?;
+        let dir = cache::dir()?.join("apt").join(name);
+        let suite = Self {
+            name: name.to_owned(),
+            dir,
+        };
+        suite.configure(&site)?;
+        say::progress(format!("fetching the package lists of {name}"));
+        command::output(suite.apt("apt-get").args(["--quiet", "update"]))
+            .with_context(|| format!("fetching the package lists of {name} from {site}"))?;
+        Ok(suite)
+    }
+
+    /// The newest package whose name starts and ends as given.
+    pub fn newest(&self, prefix: &str, suffix: &str) -> Result<Package> {
+        let names = command::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
+        let names = names.lines().filter(|name| name.ends_with(suffix));
+        let mut packages = Vec::new();
+        for name in names {
+            packages.extend(self.versions(name)?);
+        }
+        packages
+            .into_iter()
+            .max_by(|a, b| compare_versions(&a.version, &b.version))
+            .with_context(|| format!("no package {prefix}*{suffix} in suite {}", self.name))
+    }
+
+    /// The package `name` in every version that the suite has.
+    pub fn versions(&self, name: &str) -> Result<Vec<Package>> {
+        let table = command::output(self.apt("apt-cache").args(["madison", name]))?;
+        Ok(parse_madison(&table))
+    }
+
+    /// Downloads `package` and unpacks it into `into`, which may hold others.
+    pub fn unpack(&self, package: &Package, into: &Path) -> Result<()> {
+        let Package { name, version } = package;
+        say::progress(format!("downloading {name} {version} from {}", self.name));
+        let debs = self.dir.join("debs");
+        cache::empty_dir(&debs)?;
+        let wanted = format!("{name}={version}");
+        let mut download = self.apt("apt-get");
+        download.args(["--quiet", "download", &wanted]);
+        command::output(download.current_dir(&debs))?;
+        for deb in fs::read_dir(&debs)? {
+            command::run(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(into))?;
+        }
+        fs::remove_dir_all(&debs).with_context(|| format!("removing {}", debs.display()))
+    }
+
+    fn configure(&self, site: &str) -> Result<()> {
+        for sub in ["lists/partial", "cache/archives/partial", "no-parts"] {
+            cache::create_dir(&self.dir.join(sub))?;
+        }
+        let keyring = KEYRINGS.iter().find(|path| Path::new(path).exists());
+        let signed_by = keyring.map_or(String::new(), |path| format!("[signed-by={path}] "));
+        self.write(
+            "sources.list",
+            &format!("deb {signed_by}{site} {} main\n", self.name),
+        )?;
+        // The sandbox user couldn't enter a home folder; the hooks after an
+        // update belong to the machine's own lists.
+        self.write(
+            "apt.conf",
+            &format!(
+                r#"Dir::Etc::sourcelist "{dir}/sources.list";
+Dir::Etc::sourceparts "{dir}/no-parts";
+Dir::State::lists "{dir}/lists";
+Dir::Cache "{dir}/cache";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"#,
+                dir = self.dir.display()
+            ),
+        )
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.dir.join(file);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// `apt-get` or `apt-cache`, kept to this suite.
+    fn apt(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env("APT_CONFIG", self.dir.join("apt.conf"));
+        command
+    }
+}
+
+/// The machine's own suites, as `bookworm` and `bookworm-security`.
+pub fn own_suites() -> Result<Vec<String>> {
+    let mut suites: Vec<_> = sources()?.into_iter().map(|source| source.suite).collect();
+    suites.dedup();
+    Ok(suites)
+}
+
+/// Installs `packages` on this machine.
+pub fn install(packages: &[&str]) -> Result<()> {
+    let by_hand = format!(
+        "apt-get install --no-install-recommends {}",
+        packages.join(" ")
+    );
+    let missing = format!("missing on this machine: {}", packages.join(" "));
+    ensure!(command::is_root(), "{missing}; run: sudo {by_hand}");
+    ensure!(
+        command::find("apt-get").is_some(),
+        "{missing}; there is no apt-get here: install the packages of these names (Debian's) by hand"
+    );
+    say::progress(format!("installing {}", packages.join(" ")));
+    let mut install = Command::new("apt-get");
+    install
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "--quiet", "--yes", "--no-install-recommends"])
+        .args(packages);
+    // Package lists that are absent or old are the usual reason to fail.
+    if command::output(&mut install).is_err() {
+        command::output(Command::new("apt-get").args(["--quiet", "update"]))
+            .with_context(|| format!("{missing}; run: apt-get update, then: {by_hand}"))?;
+        command::output(&mut install).with_context(|| format!("{missing}; run: {by_hand}"))?;
+    }
+    Ok(())
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Source {
+    site: String,
+    suite: String,
+}
+
+/// Debian's entries in the machine's apt configuration.
+fn sources() -> Result<Vec<Source>> {
+    let mut sources = index_targets()?;
+    if sources.is_empty() && command::is_root() {
+        say::progress("this machine has no package lists yet: running apt-get update");
+        command::output(Command::new("apt-get").args(["--quiet", "update"]))?;
+        sources = index_targets()?;
+    }
+    ensure!(
+        !sources.is_empty(),
+        "no Debian mirror in this machine's apt configuration (is this Debian?); if it has one, run: sudo apt-get update"
+    );
+    Ok(sources)
+}
+
+fn index_targets() -> Result<Vec<Source>> {
+    let format = "$(ORIGIN) $(SITE) $(RELEASE)";
+    let text = command::output(Command::new("apt-get").args(["indextargets", "--format", format]))
+        .context("looking for a Debian mirror, which needs apt")?;
+    Ok(parse_targets(&text))
+}
+
+fn parse_targets(text: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    for line in text.lines() {
+        if let ["Debian", site, suite] = line.split(' ').collect::<Vec<_>>()[..] {
+            let (site, suite) = (site.to_owned(), suite.to_owned());
+            let source = Source { site, suite };
+            if !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+    }
+    sources
+}
+
+/// Security updates come from an archive of their own.
+fn mirror_of(suite: &str) -> Result<String> {
+    let is_security = |suite: &str| suite.ends_with("-security");
+    let sources = sources()?;
+    let found = sources
+        .into_iter()
+        .find(|source| is_security(&source.suite) == is_security(suite));
+    let Some(source) = found else {
+        bail!("this machine's apt configuration names no mirror for the Debian suite {suite}");
+    };
+    Ok(source.site)
+}
+
+fn parse_madison(table: &str) -> Vec<Package> {
+    let parse = |line: &str| {
+        let mut columns = line.split('|').map(str::trim);
+        let name = columns.next()?.to_owned();
+        let version = columns.next()?.to_owned();
+        Some(Package { name, version })
+    };
+    table.lines().filter_map(parse).collect()
+}
+
+fn compare_versions(a: &str, b: &str) -> Ordering {
+    let holds = |operator| {
+        let mut dpkg = Command::new("dpkg");
+        dpkg.args(["--compare-versions", a, operator, b]);
+        dpkg.status().is_ok_and(|status| status.success())
+    };
+    match (holds("lt"), holds("gt")) {
+        (true, _) => Ordering::Less,
+        (_, true) => Ordering::Greater,
+        _ => Ordering::Equal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_debian_sources_count_and_each_once() {
+        let text = "Debian http://a/debian trixie\n\
+                    Debian http://a/debian trixie\n \
+                    http://b/apt stable\n\
+                    Debian http://a/debian-security trixie-security\n";
+        let source = |site: &str, suite: &str| Source {
+            site: site.to_owned(),
+            suite: suite.to_owned(),
+        };
+        let expected = [
+            source("http://a/debian", "trixie"),
+            source("http://a/debian-security", "trixie-security"),
+        ];
+        assert_eq!(parse_targets(text), expected);
+    }
+
+    #[test]
+    fn madison_gives_name_and_version() {
+        let table = "  rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://a/debian x/main amd64 Packages\n";
+        let expected = Package {
+            name: "rust-src".to_owned(),
+            version: "1.95.0+dfsg1-2~bpo13+1".to_owned(),
+        };
+        assert_eq!(parse_madison(table), [expected]);
+    }
+}

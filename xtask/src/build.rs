@@ -1,0 +1,70 @@
+//! `build` and `run`: the static release binary.
+
+use std::{
+    env,
+    ffi::OsString,
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, ensure};
+use xtask::{
+    command, say,
+    toolchain::{self, Toolchain},
+};
+
+use crate::workspace;
+
+/// Builds dropwatch and prints where it is.
+pub(crate) fn build() -> Result<()> {
+    let binary = release("dropwatch", "dropwatch", &toolchain::ensure()?)?;
+    say::result(binary.display().to_string());
+    Ok(())
+}
+
+/// Builds dropwatch and becomes it.
+pub(crate) fn run(flags: &[String]) -> Result<ExitCode> {
+    let binary = release("dropwatch", "dropwatch", &toolchain::ensure()?)?;
+    let mut dropwatch = if command::is_root() {
+        Command::new(&binary)
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.arg(&binary);
+        sudo
+    };
+    // exec() returns only if it fails.
+    let error = dropwatch.args(flags).exec();
+    Err(error).with_context(|| format!("starting {}", binary.display()))
+}
+
+/// Builds one program of the workspace without dynamic libraries, so that it
+/// runs on any host and in an initramfs.
+pub(crate) fn release(package: &str, bin: &str, toolchain: &Toolchain) -> Result<PathBuf> {
+    let mut cargo = workspace::cargo()?;
+    say::progress(format!("building {bin} (the first time takes minutes)"));
+    cargo
+        // Else cargo repeats, each time, what the build of the eBPF side said.
+        .args(["build", "--quiet"])
+        .args(["--release", "--package", package, "--bin", bin])
+        .args(["--target", &toolchain.host])
+        .env("RUSTFLAGS", static_flags());
+    command::run(&mut cargo)?;
+    let binary = workspace::target_dir()?
+        .join(&toolchain.host)
+        .join("release")
+        .join(bin);
+    ensure!(
+        binary.is_file(),
+        "cargo built {bin}, but {} is not there",
+        binary.display()
+    );
+    Ok(binary)
+}
+
+/// The user's own flags, if any, and a static C library.
+fn static_flags() -> OsString {
+    let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
+    flags.push(" -C target-feature=+crt-static");
+    flags
+}

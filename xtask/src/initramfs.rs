@@ -1,0 +1,233 @@
+//! The guest's file system: busybox, network tools, kernel modules, and what is
+//! to be tested.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use xtask::{cache, command};
+
+use crate::{cpio::Archive, kernels::Installed};
+
+/// Programs taken from this machine, with their libraries. dash is the shell,
+/// because busybox's prefers its own `ip` and `tc` to these.
+const PROGRAMS: &[&str] = &["dash", "ip", "tc", "nft", "modprobe"];
+
+/// Modules to take along, with those that they need; a kernel that has one
+/// built in, or not at all, has nothing to take. A `*` stands for any ending.
+const MODULES: &[&str] = &[
+    // Devices
+    "8021q",
+    "bridge",
+    "dummy",
+    "geneve",
+    "ip6_gre",
+    "ip6_tunnel",
+    "ip_gre",
+    "ipip",
+    "macvlan",
+    "sit",
+    "tun",
+    "veth",
+    "vxlan",
+    // Firewall
+    "nf_conntrack",
+    "nf_nat",
+    "nf_reject_*",
+    "nf_tables",
+    "nft_*",
+    // Traffic control
+    "act_gact",
+    "act_mirred",
+    "act_police",
+    "cls_*",
+    "sch_*",
+    // Sockets
+    "inet_diag",
+    "openvswitch",
+    "sctp",
+    "tcp_diag",
+    "udp_diag",
+];
+
+/// The indexes that modprobe reads.
+const MODULE_INDEXES: &[&str] = &[
+    "modules.alias.bin",
+    "modules.builtin",
+    "modules.builtin.alias.bin",
+    "modules.builtin.bin",
+    "modules.builtin.modinfo",
+    "modules.dep",
+    "modules.dep.bin",
+    "modules.order",
+    "modules.softdep",
+    "modules.symbols.bin",
+];
+
+/// Mount points, and folders that programs expect.
+const DIRECTORIES: &[&str] = &[
+    "dev", "etc", "proc", "root", "run", "sys", "tmp", "var/run", "usr/bin", "usr/sbin",
+];
+
+/// What a guest runs, and with which files.
+pub(crate) struct Job<'a> {
+    /// The shell script that is the guest's one task.
+    pub(crate) script: String,
+    /// Path in the guest, and the file on this machine.
+    pub(crate) files: Vec<(String, &'a Path)>,
+}
+
+/// Writes the initramfs for `kernel` to `path`.
+pub(crate) fn write(path: &Path, kernel: &Installed, job: &Job<'_>) -> Result<()> {
+    let mut archive = Archive::default();
+    add_base(&mut archive)?;
+    add_modules(&mut archive, &kernel.modules()?)?;
+    archive.file("/job", job.script.as_str());
+    for (to, from) in &job.files {
+        archive.file(to, read(from)?);
+    }
+    save(&archive, path).with_context(|| format!("writing {}", path.display()))
+}
+
+fn save(archive: &Archive, path: &Path) -> Result<()> {
+    if let Some(dir) = path.parent() {
+        cache::create_dir(dir)?;
+    }
+    let mut file = BufWriter::new(File::create(path)?);
+    archive.write(&mut file)?;
+    Ok(file.flush()?)
+}
+
+fn add_base(archive: &mut Archive) -> Result<()> {
+    for directory in DIRECTORIES {
+        archive.directory(directory);
+    }
+    archive.file("/init", include_str!("init.sh"));
+    archive.file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
+    archive.file("/etc/group", "root:x:0:\n");
+    for program in PROGRAMS {
+        add_program(archive, program, &format!("/sbin/{program}"))?;
+    }
+    archive.link("/bin/sh", "/sbin/dash");
+    add_busybox(archive)
+}
+
+fn add_busybox(archive: &mut Archive) -> Result<()> {
+    add_program(archive, "busybox", "/bin/busybox")?;
+    let applets = command::output(Command::new("busybox").arg("--list"))?;
+    for applet in applets.lines() {
+        let in_bin = format!("/bin/{applet}");
+        let taken = archive.contains(&in_bin) || archive.contains(&format!("/sbin/{applet}"));
+        if !taken {
+            archive.link(&in_bin, "/bin/busybox");
+        }
+    }
+    Ok(())
+}
+
+fn add_program(archive: &mut Archive, program: &str, to: &str) -> Result<()> {
+    let path = command::find(program)
+        .with_context(|| format!("{program} is missing; run: cargo xtask setup --vm"))?;
+    archive.file(to, read(&path)?);
+    for library in libraries(&path) {
+        if !archive.contains(&library) {
+            archive.file(&library, read(Path::new(&library))?);
+        }
+    }
+    Ok(())
+}
+
+/// The shared libraries that `program` loads; ldd refuses a static program.
+fn libraries(program: &Path) -> Vec<String> {
+    let listing = command::output(Command::new("ldd").arg(program)).unwrap_or_default();
+    listing.lines().filter_map(library_path).collect()
+}
+
+/// From `libc.so.6 => /lib/libc.so.6 (0x7f...)` or `/lib64/ld.so (0x7f...)`.
+fn library_path(line: &str) -> Option<String> {
+    let path = line.split_whitespace().find(|word| word.starts_with('/'))?;
+    Some(path.to_owned())
+}
+
+fn add_modules(archive: &mut Archive, tree: &Path) -> Result<()> {
+    let release = tree.file_name().unwrap_or_default().to_string_lossy();
+    let index = tree.join("modules.dep");
+    let index =
+        fs::read_to_string(&index).with_context(|| format!("reading {}", index.display()))?;
+    let indexes = MODULE_INDEXES.iter().map(|name| (*name).to_owned());
+    let present = indexes.filter(|name| tree.join(name).exists());
+    for file in present.chain(module_closure(&index, MODULES)) {
+        let to = format!("/lib/modules/{release}/{file}");
+        archive.file(&to, read(&tree.join(file))?);
+    }
+    Ok(())
+}
+
+/// The files of the `wanted` modules and of all that they need. Each line of
+/// `modules.dep` lists a module's needs, indirect ones included.
+fn module_closure(index: &str, wanted: &[&str]) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    for (module, needs) in index.lines().filter_map(|line| line.split_once(':')) {
+        if wanted.iter().any(|name| matches(name, module_name(module))) {
+            files.insert(module.to_owned());
+            files.extend(needs.split_whitespace().map(str::to_owned));
+        }
+    }
+    files
+}
+
+/// `veth` for `kernel/drivers/net/veth.ko.xz`.
+fn module_name(path: &str) -> &str {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file)
+}
+
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == pattern,
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_bring_what_they_need() {
+        let index = "kernel/net/sched/sch_tbf.ko.xz:\n\
+                     kernel/net/nft_ct.ko.xz: kernel/net/nf_tables.ko.xz kernel/lib/crc.ko.xz\n\
+                     kernel/net/nf_tables.ko.xz: kernel/lib/crc.ko.xz\n\
+                     kernel/lib/crc.ko.xz:\n";
+        let files = module_closure(index, &["nft_*", "absent"]);
+        let expected = [
+            "kernel/lib/crc.ko.xz",
+            "kernel/net/nf_tables.ko.xz",
+            "kernel/net/nft_ct.ko.xz",
+        ];
+        assert!(files.iter().eq(expected));
+    }
+
+    #[test]
+    fn ldd_lines_give_paths() {
+        let path = |line| library_path(line);
+        assert_eq!(path("\tlinux-vdso.so.1 (0x7ffc)"), None);
+        assert_eq!(
+            path("\tlibc.so.6 => /lib/libc.so.6 (0x7f)").as_deref(),
+            Some("/lib/libc.so.6")
+        );
+        assert_eq!(
+            path("\t/lib64/ld-linux-x86-64.so.2 (0x7f)").as_deref(),
+            Some("/lib64/ld-linux-x86-64.so.2")
+        );
+    }
+}

@@ -1,0 +1,185 @@
+//! Debian's kernels, unpacked into the cache.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, anyhow};
+use xtask::{apt::Suite, cache, command};
+
+/// The flavour for virtual machines: small, with BTF and all that is traced.
+const FLAVOUR: &str = "-cloud-amd64";
+
+/// The kernels that dropwatch is tested on.
+pub(crate) const KERNELS: &[Kernel] = &[
+    // kfree_skb without a reason.
+    Kernel {
+        label: "5.10",
+        suite: "bullseye-security",
+        packages: &["linux-image-5.10."],
+    },
+    // kfree_skb_reason.
+    Kernel {
+        label: "6.1",
+        suite: "bookworm",
+        packages: &["linux-image-6.1."],
+    },
+    // sk_skb_reason_drop, and the receiving socket in the tracepoint.
+    Kernel {
+        label: "6.12",
+        suite: "trixie",
+        packages: &["linux-image-6.12."],
+    },
+    // The newest; Debian splits the package from 7.0 on.
+    Kernel {
+        label: "7.3",
+        suite: "trixie-backports",
+        packages: &["linux-binary-7.3.", "linux-modules-7.3."],
+    },
+];
+
+/// A kernel series and where Debian has it.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// The series, which is also its name in `--kernel`.
+    pub(crate) label: &'static str,
+    suite: &'static str,
+    /// How the names of the packages start that make up this kernel.
+    packages: &'static [&'static str],
+}
+
+/// A kernel in the cache.
+pub(crate) struct Installed {
+    pub(crate) label: &'static str,
+    dir: PathBuf,
+}
+
+impl Kernel {
+    /// The kernel of this label.
+    pub(crate) fn named(label: &str) -> Result<&'static Self> {
+        let found = KERNELS.iter().find(|kernel| kernel.label == label);
+        found.with_context(|| {
+            let known: Vec<_> = KERNELS.iter().map(|kernel| kernel.label).collect();
+            format!("unknown kernel `{label}`; known: {}", known.join(", "))
+        })
+    }
+
+    /// The version in the cache, or else the newest that Debian has.
+    pub(crate) fn ensure(&self) -> Result<Installed> {
+        if let Some(installed) = self.cached()? {
+            return Ok(installed);
+        }
+        let _lock = cache::lock()?;
+        // Another xtask may have fetched it in the meantime.
+        if let Some(installed) = self.cached()? {
+            return Ok(installed);
+        }
+        self.fetch().with_context(|| {
+            format!(
+                "fetching the Debian kernel {} from suite {}",
+                self.label, self.suite
+            )
+        })
+    }
+
+    fn cached(&self) -> Result<Option<Installed>> {
+        let dir = kernels_dir()?;
+        let prefix = format!("{}-", self.label);
+        let is_ours = |name: &String| name.starts_with(&prefix) && !name.ends_with(".partial");
+        let newest = entries(&dir)?.into_iter().filter(is_ours).max();
+        Ok(newest.map(|name| self.installed(dir.join(name))))
+    }
+
+    fn installed(&self, dir: PathBuf) -> Installed {
+        Installed {
+            label: self.label,
+            dir,
+        }
+    }
+
+    fn fetch(&self) -> Result<Installed> {
+        let suite = Suite::open(self.suite)?;
+        let parts = kernels_dir()?.join(format!("{}.partial", self.label));
+        cache::empty_dir(&parts)?;
+        let unpacked = parts.join("unpacked");
+        let mut version = String::new();
+        for prefix in self.packages {
+            let package = suite.newest(prefix, FLAVOUR)?;
+            suite.unpack(&package, &unpacked)?;
+            version = package.version;
+        }
+        arrange(&unpacked, &parts)?;
+        let dir = kernels_dir()?.join(format!("{}-{version}", self.label));
+        cache::rename(&parts, &dir)?;
+        Ok(self.installed(dir))
+    }
+}
+
+impl Installed {
+    /// The image to boot.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// The folder `/lib/modules/RELEASE` with `modules.dep` in it.
+    pub(crate) fn modules(&self) -> Result<PathBuf> {
+        only_entry(&self.dir.join("lib/modules"))
+    }
+}
+
+fn kernels_dir() -> Result<PathBuf> {
+    Ok(cache::dir()?.join("kernels"))
+}
+
+/// Keeps the image and the modules of an unpacked package, where we look for
+/// them: packages put them into different places.
+fn arrange(unpacked: &Path, into: &Path) -> Result<()> {
+    let modules = ["lib/modules", "usr/lib/modules"]
+        .map(|dir| unpacked.join(dir))
+        .into_iter()
+        .find(|dir| dir.exists())
+        .with_context(|| format!("no modules in {}", unpacked.display()))?;
+    let tree = only_entry(&modules)?;
+    let release = tree.file_name().unwrap_or_default().to_string_lossy();
+    let image = [
+        unpacked.join(format!("boot/vmlinuz-{release}")),
+        tree.join("vmlinuz"),
+    ]
+    .into_iter()
+    .find(|image| image.exists())
+    .with_context(|| format!("no vmlinuz in {}", unpacked.display()))?;
+    cache::rename(&image, &into.join("vmlinuz"))?;
+    cache::create_dir(&into.join("lib"))?;
+    cache::rename(&modules, &into.join("lib/modules"))?;
+    index_modules(into, &release)?;
+    fs::remove_dir_all(unpacked).with_context(|| format!("removing {}", unpacked.display()))
+}
+
+/// Writes `modules.dep`, which installing the package would have done.
+fn index_modules(dir: &Path, release: &str) -> Result<()> {
+    let depmod = command::find("depmod").context("depmod is missing; run: apt-get install kmod")?;
+    let mut depmod = Command::new(depmod);
+    command::output(depmod.arg("-b").arg(dir).arg(release)).map(drop)
+}
+
+fn only_entry(dir: &Path) -> Result<PathBuf> {
+    match &entries(dir)?[..] {
+        [name] => Ok(dir.join(name)),
+        names => Err(anyhow!(
+            "{} should hold one folder, but holds {names:?}; remove it and try again",
+            dir.display()
+        )),
+    }
+}
+
+fn entries(dir: &Path) -> Result<Vec<String>> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}

@@ -1,0 +1,179 @@
+//! One virtual machine: booting it and reading what its job prints.
+
+use std::{
+    collections::VecDeque,
+    io::{BufRead, BufReader, Read},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use xtask::say;
+
+/// From the start of qemu to the guest's first line; about 4 s on an idle
+/// machine, and half a minute was seen on a busy one.
+const BOOT_TIME: Duration = Duration::from_secs(120);
+
+/// Without hardware support the kernel panics in rare cases while it patches
+/// its own code, so a boot is tried again. A job never is.
+const BOOT_ATTEMPTS: u32 = 3;
+
+/// Lines that init.sh writes around the output of the job.
+const READY: &str = "dropwatch-vm ready ";
+const DONE: &str = "dropwatch-vm done ";
+
+/// How many of the console's lines explain why a boot failed.
+const LAST_LINES: usize = 20;
+
+/// A machine that has booted and runs its job.
+pub(crate) struct Machine {
+    qemu: Child,
+    lines: Receiver<String>,
+    panic: Option<String>,
+}
+
+impl Machine {
+    /// Boots `image` with `initramfs`; what the guest writes to /dev/ttyS1 goes
+    /// to the file `out`.
+    pub(crate) fn boot(
+        label: &str,
+        image: &Path,
+        initramfs: &Path,
+        out: Option<&Path>,
+    ) -> Result<Self> {
+        for attempt in 1..=BOOT_ATTEMPTS {
+            let mut machine = Self::start(image, initramfs, out)?;
+            let started = Instant::now();
+            match machine.wait_until_ready() {
+                Ok(release) => {
+                    let time = started.elapsed().as_secs_f32();
+                    say::progress(format!("{label}: {release} booted in {time:.1} s"));
+                    return Ok(machine);
+                }
+                Err(error) => {
+                    say::progress(format!("{label}: boot {attempt} failed: {error:#}"));
+                }
+            }
+        }
+        bail!("{label} did not boot, {BOOT_ATTEMPTS} times")
+    }
+
+    /// Gives each line of the job to `each`, until it ends; its exit status.
+    pub(crate) fn finish(mut self, limit: Duration, mut each: impl FnMut(&str)) -> Result<i32> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let line = self
+                .next_line(deadline)
+                .with_context(|| format!("the job did not end within {} s", limit.as_secs()))?;
+            if let Some(status) = line.strip_prefix(DONE) {
+                return status
+                    .parse()
+                    .with_context(|| format!("reading the job's exit status `{status}`"));
+            }
+            each(&line);
+        }
+    }
+
+    fn start(image: &Path, initramfs: &Path, out: Option<&Path>) -> Result<Self> {
+        let mut qemu = command(image, initramfs, out)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting qemu-system-x86_64")?;
+        let console = qemu.stdout.take().context("qemu has no standard output")?;
+        Ok(Self {
+            qemu,
+            lines: read_lines(console),
+            panic: None,
+        })
+    }
+
+    /// The release of the kernel that has booted.
+    fn wait_until_ready(&mut self) -> Result<String> {
+        let deadline = Instant::now() + BOOT_TIME;
+        let mut last_lines = VecDeque::new();
+        loop {
+            let line = self.next_line(deadline).with_context(|| {
+                let lines: Vec<String> = last_lines.drain(..).collect();
+                format!("last lines:\n{}\n", lines.join("\n"))
+            })?;
+            // The firmware may have left control codes in front.
+            if let Some((_, release)) = line.split_once(READY) {
+                return Ok(release.to_owned());
+            }
+            if last_lines.len() == LAST_LINES {
+                last_lines.pop_front();
+            }
+            last_lines.push_back(line);
+        }
+    }
+
+    fn next_line(&mut self, deadline: Instant) -> Result<String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(line) => {
+                if let Some((_, reason)) = line.split_once("Kernel panic") {
+                    self.panic = Some(reason.to_owned());
+                }
+                Ok(line)
+            }
+            Err(RecvTimeoutError::Timeout) => bail!("timed out"),
+            Err(RecvTimeoutError::Disconnected) => match &self.panic {
+                Some(reason) => bail!("the machine stopped: kernel panic{reason}"),
+                None => bail!("the machine stopped"),
+            },
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both fail only if qemu has ended and was waited for already.
+        self.qemu.kill().ok();
+        self.qemu.wait().ok();
+    }
+}
+
+fn command(image: &Path, initramfs: &Path, out: Option<&Path>) -> Command {
+    // The machine ends with xtask, however that ends.
+    let mut qemu = Command::new("setpriv");
+    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        // Software emulation: KVM may be offered and yet hang. Without cx16
+        // the kernel leaves out cmpxchg16b, after which qemu 7.2 now and then
+        // has garbage in the flags: 6 of 16 boots of 6.12 panicked on it,
+        // none of 15 without.
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"])
+        // Two CPUs, because what is kept per CPU must work.
+        .args(["-smp", "2", "-m", "1024"])
+        .args(["-nodefaults", "-display", "none", "-no-reboot"])
+        .args(["-serial", "stdio", "-serial"]);
+    match out {
+        Some(path) => qemu.arg(format!("file:{}", path.display())),
+        None => qemu.arg("null"),
+    };
+    qemu.arg("-kernel")
+        .arg(image)
+        .arg("-initrd")
+        .arg(initramfs)
+        .args(["-append", "console=ttyS0 quiet panic=-1"]);
+    qemu
+}
+
+fn read_lines(console: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut console = BufReader::new(console);
+        let mut bytes = Vec::new();
+        while console.read_until(b'\n', &mut bytes).is_ok_and(|n| n > 0) {
+            let line = String::from_utf8_lossy(&bytes);
+            if sender.send(line.trim_end().to_owned()).is_err() {
+                return;
+            }
+            bytes.clear();
+        }
+    });
+    receiver
+}
