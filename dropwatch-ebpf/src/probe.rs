@@ -4,12 +4,13 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
+    EbpfContext as _,
     bindings::{BPF_F_CURRENT_CPU, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{
-            bpf_get_current_comm, bpf_get_stack, bpf_ktime_get_boot_ns, bpf_perf_event_output,
-            bpf_ringbuf_output,
+            bpf_get_current_comm, bpf_get_stack, bpf_ktime_get_boot_ns, bpf_loop,
+            bpf_perf_event_output, bpf_ringbuf_output,
         },
     },
     programs::{ProbeContext, RawTracePointContext, tracing::StackIdContext},
@@ -30,10 +31,9 @@ use crate::{
     maps::{COUNTERS, READER_WAITS, RECORDS_PERF, RECORDS_RING, SCRATCH, STACKS, Scratch},
 };
 
-/// Most packets of one list that get a record each. A longer list's rest is
-/// counted as lost, up to [`MAX_LIST_COUNTED`] packets.
-const MAX_LIST_RECORDED: u32 = 64;
-const MAX_LIST_COUNTED: u32 = 4096;
+/// Most calls that `bpf_loop` makes, `BPF_MAX_LOOPS` in the kernel's
+/// `include/linux/bpf_verifier.h`; no list of packets is that long.
+const MAX_LIST: u32 = 1 << 23;
 
 /// What the attach point knows of a freed packet.
 struct Freed {
@@ -92,46 +92,50 @@ pub(crate) fn function(ctx: &ProbeContext, skb_arg: usize, reason_arg: Option<us
 }
 
 /// A function that frees a list of packets, linked through `next`.
+///
+/// The kernels that need this probe (6.3 on) have `bpf_loop` (5.17 on), which
+/// walks a list of any length.
 #[inline(always)]
 pub(crate) fn list(ctx: &ProbeContext) {
-    let Some(mut skb) = ctx.arg(0) else { return };
-    let location = return_address(ctx);
-    let reason = ctx.arg(1);
-    for _ in 0..MAX_LIST_RECORDED {
-        if skb == 0 {
-            return;
-        }
-        let freed = Freed {
-            skb,
-            location,
-            reason,
-        };
-        if freed.is_drop() && skb::is_last_reference(skb) {
-            record(ctx, &freed);
-        }
-        skb = skb::next(skb);
+    let Some(first) = ctx.arg(0) else { return };
+    let mut walk = ListWalk {
+        ctx: ctx.as_ptr(),
+        freed: Freed {
+            skb: first,
+            location: return_address(ctx),
+            reason: ctx.arg(1),
+        },
+    };
+    // SAFETY: `visit` has the signature that `bpf_loop` calls, and `walk`
+    // outlives the call.
+    unsafe {
+        bpf_loop(MAX_LIST, visit as *mut c_void, (&raw mut walk).cast(), 0);
     }
-    count_rest_as_lost(skb);
 }
 
-#[inline(always)]
-fn count_rest_as_lost(mut skb: u64) {
-    let Some(counters) = COUNTERS.get_ptr_mut(0) else {
-        return;
-    };
-    for _ in 0..MAX_LIST_COUNTED {
-        if skb == 0 {
-            return;
-        }
-        if skb::is_last_reference(skb) {
-            // SAFETY: the pointer comes from the map and is this CPU's.
-            unsafe {
-                add_one(&raw mut (*counters).seen);
-                add_one(&raw mut (*counters).lost);
-            }
-        }
-        skb = skb::next(skb);
+/// What the walk over a list needs at each packet.
+#[repr(C)]
+struct ListWalk {
+    /// The context of the probe.
+    ctx: *mut c_void,
+    /// The packet to visit next.
+    freed: Freed,
+}
+
+/// Looks at one packet of a list; returns 1 at the list's end.
+#[inline(never)]
+extern "C" fn visit(_index: u32, walk: *mut ListWalk) -> i64 {
+    // SAFETY: `bpf_loop` hands over the pointer that `list` gave it.
+    let walk = unsafe { &mut *walk };
+    let skb = walk.freed.skb;
+    if skb == 0 {
+        return 1;
     }
+    if walk.freed.is_drop() && skb::is_last_reference(skb) {
+        record(&ProbeContext::new(walk.ctx), &walk.freed);
+    }
+    walk.freed.skb = skb::next(skb);
+    0
 }
 
 /// The address that the probed function returns to.

@@ -209,9 +209,7 @@ impl Btf {
     /// The parameters of a function of the kernel, in order; `None` if there is no such function
     /// (functions that are inlined everywhere are left out of BTF).
     pub fn function_args(&self, function: &str) -> Option<Vec<Arg>> {
-        let func = self
-            .types()
-            .find(|t| t.kind == Kind::Func && self.string(t.name) == Some(function))?;
+        let func = self.own.function(function, self.base.as_deref())?;
         let proto = self.get(func.size_or_type).ok()?;
         (proto.kind == Kind::FuncProto).then(|| self.args_of(&proto))
     }
@@ -794,6 +792,32 @@ impl Section {
             size_or_type: u32_at(record, 8)?,
             body: record.get(12..)?,
         })
+    }
+
+    /// The function with this name. There are some 50,000, too many to index them for two or three
+    /// look-ups, so this goes through all, without decoding those of other names.
+    fn function(&self, name: &str, base: Option<&Self>) -> Option<RawType<'_>> {
+        let is_wanted = |start: usize| {
+            let info = u32_at(&self.data, start + 4)?;
+            let offset = u32_at(&self.data, start)?;
+            (split_info(info).0 == Kind::Func && self.has_name(offset, name, base)).then_some(())
+        };
+        let mut starts = self.starts.iter();
+        let index = starts.position(|&start| is_wanted(start as usize).is_some())?;
+        self.raw(index)
+    }
+
+    /// Whether the string at `offset` is `name`; looks at no more of it than needed.
+    fn has_name(&self, offset: u32, name: &str, base: Option<&Self>) -> bool {
+        let (section, offset) = match (offset.checked_sub(self.first_string), base) {
+            (Some(offset), _) => (self, offset),
+            (None, Some(base)) => (base, offset),
+            (None, None) => return false,
+        };
+        let strings = section.data.get(section.strings.clone());
+        let rest = strings.and_then(|strings| strings.get(offset as usize..));
+        let after = rest.and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        after.is_some_and(|after| after.first() == Some(&0))
     }
 
     /// The string at `offset` from the start of this section's strings, without its NUL.

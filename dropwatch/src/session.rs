@@ -7,7 +7,7 @@ use tokio::{
     io::{Interest, unix::AsyncFd},
     select,
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use crate::{
@@ -33,6 +33,9 @@ const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the last lines may wait for a slow reader.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// How long a program that is just running needs at most.
+const SETTLE: Duration = Duration::from_millis(1);
+
 /// Traces until the user, the count, the time or the reader says stop.
 ///
 /// # Errors
@@ -47,6 +50,7 @@ pub async fn run(config: &Config) -> Result<()> {
 
     let btf = Btf::load(config.kernel_btf.as_deref())?;
     let reasons = ReasonNames::new(&btf, Path::new(BTF_FOLDER));
+    let format = TextFormat::new(&config.text);
     let (kernel, transport, stacks) = bpf::load(config, &btf, &reasons)?;
     drop(btf);
     let symbols = symbols
@@ -69,7 +73,7 @@ pub async fn run(config: &Config) -> Result<()> {
         lines: Lines {
             stacks,
             enricher: Enricher::new(reasons, symbols, config.stack_depth as usize),
-            format: TextFormat::new(&config.text),
+            format,
             output,
             room: config.count,
             counts: UserCounts::default(),
@@ -131,6 +135,21 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Prints what the kernel side recorded until it was detached.
+    async fn drain_rest(&mut self) -> Result<Reader> {
+        let deadline = Instant::now() + LAST_LINES;
+        loop {
+            if self.drain_until(deadline).await? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            // A processor may have been in the middle of a program.
+            if self.account()?.in_flight() == 0 || Instant::now() >= deadline {
+                return Ok(Reader::Present);
+            }
+            sleep(SETTLE).await;
+        }
+    }
+
     /// Prints lines until something says stop.
     async fn trace(&mut self, signals: &mut Signals) -> Result<Reader> {
         let end = self.config.duration.map(|time| Instant::now() + time);
@@ -171,9 +190,9 @@ impl Session<'_> {
         }
     }
 
-    /// Prints what the kernel side had recorded when it was detached.
-    async fn drain_rest(&mut self) -> Result<Reader> {
-        let deadline = Instant::now() + LAST_LINES;
+    /// Prints what waits, and gives up on a reader that takes no more of it
+    /// until `deadline`.
+    async fn drain_until(&mut self, deadline: Instant) -> Result<Reader> {
         loop {
             let drained = self.lines.drain(&mut self.transport)?;
             if self.lines.output.flush()? == Reader::Gone {

@@ -42,8 +42,9 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         target: "sk_skb_reason_drop",
         program: "kprobe_sk_skb_reason_drop",
         kernels: "6.11 on",
-        blind_to: "drops inside of another eBPF probe; the last reference where two processors \
-                   give theirs up at the same time",
+        blind_to: "drops in net_tx_action (packets that an interrupt handler gave up); drops inside \
+                   of another probe; the last reference where two processors give theirs up at \
+                   the same time",
     },
     AttachPoint {
         hook: Hook::Kprobe,
@@ -64,8 +65,7 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         target: LIST_FUNCTION,
         program: "kprobe_kfree_skb_list_reason",
         kernels: "6.3 on",
-        blind_to: "as sk_skb_reason_drop; packets of a list beyond the first 64 have no line and \
-                   are counted as lost",
+        blind_to: "as sk_skb_reason_drop",
     },
 ];
 

@@ -9,7 +9,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
-    programs::{KProbe, Program, ProgramError, RawTracePoint},
+    programs::{
+        KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
+        raw_trace_point::RawTracePointLinkId,
+    },
 };
 use dropwatch_common::{
     config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters},
@@ -51,10 +54,19 @@ type CounterWords = [u64; size_of::<Counters>() / size_of::<u64>()];
 pub struct KernelSide {
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, CounterWords>,
-    /// Names of the programs that are attached.
-    programs: Vec<&'static str>,
-    /// Drops that the kernel kept from programs that are detached by now.
-    missed: u64,
+    /// The programs that are loaded, and what attaches them.
+    attached: Vec<Attached>,
+}
+
+/// A loaded program with its link, `None` after it was detached.
+struct Attached {
+    program: &'static str,
+    link: Option<Link>,
+}
+
+enum Link {
+    RawTracePoint(RawTracePointLinkId),
+    KProbe(KProbeLinkId),
 }
 
 /// Reads stacks from the stack-trace map.
@@ -83,8 +95,7 @@ pub fn load(
     let mut kernel = KernelSide {
         ebpf,
         counters,
-        programs: Vec::new(),
-        missed: 0,
+        attached: Vec::new(),
     };
     kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
     Ok((kernel, transport, stacks))
@@ -223,7 +234,8 @@ impl KernelSide {
                 Ok(()) => return Ok(()),
                 Err(error) => refusals.push(error.context(format!("hook {}", hook.name()))),
             }
-            self.programs.clear();
+            self.detach()?;
+            self.attached.clear();
         }
         let mut refusals = refusals.into_iter();
         let first = refusals.next().unwrap_or_else(|| anyhow!("no hook"));
@@ -257,38 +269,36 @@ impl KernelSide {
             .ebpf
             .program_mut(point.program)
             .ok_or_else(|| anyhow!("the eBPF object has no program {}", point.program))?;
-        let attached: Result<(), ProgramError> = match point.hook {
-            Hook::Tracepoint => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program
-                    .load()
-                    .and_then(|()| program.attach(point.target).map(|_| ()))
-            }
-            Hook::Kprobe => {
-                let program: &mut KProbe = program.try_into()?;
-                program
-                    .load()
-                    .and_then(|()| program.attach(point.target, 0).map(|_| ()))
-            }
+        let link = match point.hook {
+            Hook::Tracepoint => attach_tracepoint(program, point.target).map(Link::RawTracePoint),
+            Hook::Kprobe => attach_kprobe(program, point.target).map(Link::KProbe),
         };
-        attached.map_err(|error| preflight::explain_bpf_error(error.into()))?;
-        self.programs.push(point.program);
+        let link = link.map_err(|error| preflight::explain_bpf_error(error.into()))?;
+        self.attached.push(Attached {
+            program: point.program,
+            link: Some(link),
+        });
         Ok(())
     }
 
-    /// Detaches the programs; the maps stay readable.
+    /// Detaches the programs. They stay loaded, and with them the kernel's
+    /// count of the drops that they missed.
+    ///
+    /// A processor can still be in the middle of a program for a moment.
     ///
     /// # Errors
-    /// A program can't be unloaded.
+    /// A program can't be detached.
     pub fn detach(&mut self) -> Result<()> {
-        self.missed = self.missed()?;
-        for name in std::mem::take(&mut self.programs) {
-            match self.ebpf.program_mut(name) {
-                Some(Program::RawTracePoint(program)) => program.unload(),
-                Some(Program::KProbe(program)) => program.unload(),
+        for attached in &mut self.attached {
+            let program = self.ebpf.program_mut(attached.program);
+            match (attached.link.take(), program) {
+                (Some(Link::RawTracePoint(link)), Some(Program::RawTracePoint(program))) => {
+                    program.detach(link)
+                }
+                (Some(Link::KProbe(link)), Some(Program::KProbe(program))) => program.detach(link),
                 _ => Ok(()),
             }
-            .with_context(|| format!("detaching the program {name}"))?;
+            .with_context(|| format!("detaching the program {}", attached.program))?;
         }
         Ok(())
     }
@@ -317,9 +327,9 @@ impl KernelSide {
     /// # Errors
     /// The kernel's count can't be read.
     pub fn missed(&self) -> Result<u64> {
-        let mut missed = self.missed;
-        for name in &self.programs {
-            if let Some(program) = self.ebpf.program(name) {
+        let mut missed = 0;
+        for attached in &self.attached {
+            if let Some(program) = self.ebpf.program(attached.program) {
                 let fd = program.fd().context("reading a program's descriptor")?;
                 missed += recursion_misses(fd.as_fd().as_raw_fd())?;
             }
@@ -338,6 +348,21 @@ impl KernelSide {
         let logger = aya_log::EbpfLogger::init(&mut self.ebpf);
         Ok(Some(logger.context("opening the eBPF side's diagnostics")?))
     }
+}
+
+fn attach_tracepoint(
+    program: &mut Program,
+    target: &str,
+) -> Result<RawTracePointLinkId, ProgramError> {
+    let program: &mut RawTracePoint = program.try_into()?;
+    program.load()?;
+    program.attach(target)
+}
+
+fn attach_kprobe(program: &mut Program, target: &str) -> Result<KProbeLinkId, ProgramError> {
+    let program: &mut KProbe = program.try_into()?;
+    program.load()?;
+    program.attach(target, 0)
 }
 
 /// What the kernel tells of a program in the descriptor's `fdinfo`

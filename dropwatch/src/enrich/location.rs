@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::symbol::Symbols;
+use super::symbol::{Symbol, Symbols};
 use crate::record::Stack;
 
 /// Most entries of each cache. A cache that is full is emptied: the kernel has
@@ -65,7 +65,7 @@ impl Locations {
     /// Loads the symbols again if an address has no name: it may be that of a
     /// new module or eBPF program.
     fn learn(&mut self, addresses: &[u64]) {
-        let known = |address| self.symbols.lookup_return(address).is_some();
+        let known = |address| self.symbols.lookup(address).is_some();
         if !addresses.iter().copied().all(known) {
             self.reload_if_changed(true);
         }
@@ -99,7 +99,7 @@ impl Locations {
                 self.learn(&[location]);
             }
             let mut text = String::new();
-            self.write_address(location, &mut text);
+            write_symbol(location, self.symbols.lookup(location), &mut text);
             insert_bounded(&mut self.sites, location, text);
         }
         let site = self.sites.get(&location).map_or("-", String::as_str);
@@ -144,29 +144,44 @@ impl Locations {
     /// What lies inside of the call site is the freeing function, the hook and
     /// the eBPF program.
     fn callers(&mut self, location: u64, frames: &[u64]) -> Option<String> {
-        let site = frames.iter().position(|frame| *frame == location)?;
-        self.learn(&frames[site..]);
+        self.learn(frames);
+        let site = self.site_position(location, frames)?;
         let mut text = String::new();
         for frame in frames.iter().skip(site + 1).take(self.depth) {
             if !text.is_empty() {
                 text.push(',');
             }
-            self.write_address(*frame, &mut text);
+            write_symbol(*frame, self.symbols.lookup_return(*frame), &mut text);
         }
         Some(text)
     }
 
-    /// Appends `symbol+0xoff[module]`, or the address where no symbol covers it.
-    fn write_address(&self, address: u64, text: &mut String) {
-        // Writing to a string can't fail.
-        let _ = match self.symbols.lookup_return(address) {
-            Some(symbol) => match symbol.module {
-                Some(module) => write!(text, "{}+{:#x}[{module}]", symbol.name, symbol.offset),
-                None => write!(text, "{}+{:#x}", symbol.name, symbol.offset),
-            },
-            None => write!(text, "{address:#x}"),
+    /// Which frame is the call site: the one with its address or, where a
+    /// function gives itself as the call site (`net_tx_action` in
+    /// `net/core/dev.c`), the one in that function.
+    fn site_position(&self, location: u64, frames: &[u64]) -> Option<usize> {
+        let is_in_site = |frame: &u64| {
+            self.symbols
+                .lookup_return(*frame)
+                .is_some_and(|symbol| frame - symbol.offset == location)
         };
+        frames
+            .iter()
+            .position(|frame| *frame == location)
+            .or_else(|| frames.iter().position(is_in_site))
     }
+}
+
+/// Appends `symbol+0xoff[module]`, or the address where no symbol covers it.
+fn write_symbol(address: u64, symbol: Option<Symbol<'_>>, text: &mut String) {
+    // Writing to a string can't fail.
+    let _ = match symbol {
+        Some(symbol) => match symbol.module {
+            Some(module) => write!(text, "{}+{:#x}[{module}]", symbol.name, symbol.offset),
+            None => write!(text, "{}+{:#x}", symbol.name, symbol.offset),
+        },
+        None => write!(text, "{address:#x}"),
+    };
 }
 
 fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut HashMap<K, V>, key: K, value: V) {

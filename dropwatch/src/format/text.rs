@@ -19,8 +19,8 @@ pub struct TextOptions {
     pub timestamp: TimestampStyle,
     /// Tokens beyond the default ones.
     pub fields: Vec<ExtraField>,
-    /// Columns of the terminal the line goes to; a longer line is cut and ends
-    /// in `…`. `None` writes the line whole.
+    /// Columns of the terminal the line goes to: the stack of a longer line is
+    /// cut and ends in `…`. `None` writes the line whole.
     pub width: Option<usize>,
 }
 
@@ -101,25 +101,24 @@ impl Format for TextFormat {
         }
         if let Some(stack) = stack {
             line.extend_from_slice(b" stack=");
+            let stack_start = line.len();
             match stack {
                 Stack::Callers(callers) => line.extend_from_slice(callers.as_bytes()),
                 Stack::Unknown => line.push(b'-'),
             }
-        }
-        if let Some(width) = self.width {
-            cut(line, start, width);
+            if let Some(width) = self.width {
+                cut(line, stack_start.max(start + width.saturating_sub(1)));
+            }
         }
         line.push(b'\n');
     }
 }
 
-/// Cuts the line that begins at `start` to `width` columns.
-///
-/// Everything before the cut is ASCII: whatever else a name may hold has been
-/// escaped, and kernel symbols are ASCII.
-fn cut(line: &mut Vec<u8>, start: usize, width: usize) {
-    if line.len() - start > width {
-        line.truncate(start + width.saturating_sub(1));
+/// Cuts what lies behind the first `length` bytes of `line`, which are ASCII:
+/// whatever a name may hold otherwise has been escaped.
+fn cut(line: &mut Vec<u8>, length: usize) {
+    if line.len() > length + 1 {
+        line.truncate(length);
         line.extend_from_slice("…".as_bytes());
     }
 }
