@@ -32,16 +32,16 @@ fn run(config: &Config) -> Result<()> {
 
 fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {
     // Nobody is left to tell if standard error is closed.
-    let _ = writeln!(std::io::stderr(), "dropwatch: {error:#}");
+    drop(writeln!(std::io::stderr(), "dropwatch: {error:#}"));
     status
 }
 
-/// Diagnostics on standard error: warnings, with `-v` what is done and why,
-/// with `-vv` also the eBPF side's.
+/// Diagnostics on standard error: warnings, with `-v` what is done and why and
+/// the eBPF side's, with `-vv` also what only developers need.
 fn start_logging(verbose: u8) {
     let default = match verbose {
         0 => "warn",
-        1 => "warn,dropwatch=info",
+        1 => "warn,dropwatch=info,dropwatch_ebpf=debug",
         _ => "info,dropwatch=debug,dropwatch_ebpf=debug",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))

@@ -227,7 +227,7 @@ impl Session<'_> {
 
     fn report(&self, account: &Account) {
         // Nobody is left to tell if standard error is closed.
-        let _ = writeln!(std::io::stderr(), "dropwatch: {account}");
+        drop(writeln!(std::io::stderr(), "dropwatch: {account}"));
     }
 }
 
@@ -284,7 +284,7 @@ impl Lines {
     }
 }
 
-/// The eBPF side's diagnostics, with `-vv`.
+/// The eBPF side's diagnostics, with `-v`.
 struct Diagnostics(Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>);
 
 impl Diagnostics {

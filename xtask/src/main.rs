@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands that set up, build, run and test dropwatch.
 
+mod bench;
 mod build;
 mod check;
 mod counts;
@@ -17,7 +18,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::{say, toolchain};
 
-use crate::{check::TestOptions, vm::VmOptions};
+use crate::{bench::BenchOptions, check::TestOptions, vm::VmOptions};
 
 /// Set up, build, run and test dropwatch.
 #[derive(Parser)]
@@ -50,6 +51,11 @@ enum Verb {
     Test(TestOptions),
     /// Run the scenarios, or a command, in real Debian kernels under qemu.
     Vm(VmOptions),
+    /// Measure what dropwatch costs on this machine, beside what it may cost.
+    ///
+    /// Takes about two minutes and needs root. The machine should have nothing
+    /// else to do. Fails only if dropwatch's account does not add up.
+    Bench(BenchOptions),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +75,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Run { flags } => build::run(&flags),
         Verb::Test(options) => check::test(&options),
         Verb::Vm(options) => vm::vm(&options),
+        Verb::Bench(options) => bench::bench(&options),
     }
 }
 

@@ -170,7 +170,7 @@ fn load_object(config: &Config, globals: &Globals) -> Result<Ebpf> {
 /// Most verbose level that the eBPF side's diagnostics have: with 0 the
 /// verifier removes them all.
 fn aya_log_level() -> u8 {
-    if log::log_enabled!(log::Level::Debug) {
+    if log::log_enabled!(target: "dropwatch_ebpf", log::Level::Debug) {
         aya_log::Level::Debug as u8
     } else {
         0
@@ -207,12 +207,15 @@ fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
     if config.buffer == BufferChoice::Perf {
         let buffers = PerfEventArray::try_from(take_map(ebpf, "RECORDS_PERF")?)?;
         log::info!("buffer perf: chosen with --buffer; the kernel wakes the reader for every drop");
-        return Ok(Transport::Perf(PerfTransport::new(buffers, BUFFER_BYTES)?));
+        return Ok(Transport::Perf(Box::new(PerfTransport::new(
+            buffers,
+            BUFFER_BYTES,
+        )?)));
     }
     let ring = RingBuf::try_from(take_map(ebpf, "RECORDS_RING")?)?;
     let waits = Array::try_from(take_map(ebpf, "READER_WAITS")?)?;
     log::info!("buffer ring: {BUFFER_BYTES} bytes, shared by all processors");
-    Ok(Transport::Ring(RingTransport::new(ring, waits)?))
+    Ok(Transport::Ring(Box::new(RingTransport::new(ring, waits)?)))
 }
 
 impl KernelSide {

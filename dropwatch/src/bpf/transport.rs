@@ -26,9 +26,9 @@ const DRAIN_LIMIT: usize = 4096;
 /// The buffer in use.
 pub enum Transport {
     /// One buffer for all processors.
-    Ring(RingTransport),
+    Ring(Box<RingTransport>),
     /// One buffer per processor.
-    Perf(PerfTransport),
+    Perf(Box<PerfTransport>),
 }
 
 impl Transport {

@@ -174,14 +174,14 @@ impl Locations {
 
 /// Appends `symbol+0xoff[module]`, or the address where no symbol covers it.
 fn write_symbol(address: u64, symbol: Option<Symbol<'_>>, text: &mut String) {
-    // Writing to a string can't fail.
-    let _ = match symbol {
+    let written = match symbol {
         Some(symbol) => match symbol.module {
             Some(module) => write!(text, "{}+{:#x}[{module}]", symbol.name, symbol.offset),
             None => write!(text, "{}+{:#x}", symbol.name, symbol.offset),
         },
         None => write!(text, "{address:#x}"),
     };
+    debug_assert!(written.is_ok(), "writing to a string can't fail");
 }
 
 fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut HashMap<K, V>, key: K, value: V) {

@@ -1,12 +1,9 @@
 //! The text line: positional columns first, then `key=value` tokens in a fixed
 //! order. No value holds white space, and `-` stands for what can't be known.
 
-use std::{
-    io::Write as _,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Format, TimestampStyle, timestamp::TimestampWriter};
+use super::{Format, TimestampStyle, append, timestamp::TimestampWriter};
 use crate::{
     packet::{Packet, Protocol, Transport},
     record::{DropRecord, Stack},
@@ -96,8 +93,7 @@ impl Format for TextFormat {
         write_number(" netns=", *netns, line);
         if self.skb {
             line.extend_from_slice(b" skb=0x");
-            // Writing to a vector can't fail.
-            let _ = write!(line, "{skb:x}");
+            append(line, format_args!("{skb:x}"));
         }
         if let Some(stack) = stack {
             line.extend_from_slice(b" stack=");
@@ -173,8 +169,7 @@ fn write_ipv4(address: Ipv4Addr, line: &mut Vec<u8>) {
 }
 
 fn write_ipv6(address: Ipv6Addr, line: &mut Vec<u8>) {
-    // Writing to a vector can't fail.
-    let _ = write!(line, "{address}");
+    append(line, format_args!("{address}"));
 }
 
 /// Appends what the transport header says beyond the ports.
@@ -270,8 +265,7 @@ fn write_protocol(protocol: Protocol, line: &mut Vec<u8>) {
         Protocol::Ethertype(ethertype) => match name_of(&ETHERTYPES, ethertype) {
             Some(name) => line.extend_from_slice(name.as_bytes()),
             None => {
-                // Writing to a vector can't fail.
-                let _ = write!(line, "ethertype-{ethertype:#06x}");
+                append(line, format_args!("ethertype-{ethertype:#06x}"));
             }
         },
         Protocol::Ip(number) => match name_of(&IP_PROTOCOLS, number) {
@@ -309,8 +303,7 @@ fn write_escaped(name: &[u8], line: &mut Vec<u8>) {
         if byte.is_ascii_graphic() && byte != b'\\' {
             line.push(byte);
         } else {
-            // Writing to a vector can't fail.
-            let _ = write!(line, "\\x{byte:02x}");
+            append(line, format_args!("\\x{byte:02x}"));
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The first column of a line.
 
-use std::io::Write as _;
-
 use jiff::{Timestamp, tz::TimeZone};
 
 use crate::record::DropTime;
@@ -103,9 +101,14 @@ fn write_seconds(ns: i128, line: &mut Vec<u8>) {
     write_fraction(microseconds as i64, line);
 }
 
+/// Appends a point and six digits.
 fn write_fraction(microseconds: i64, line: &mut Vec<u8>) {
-    // Writing to a vector can't fail.
-    let _ = write!(line, ".{microseconds:06}");
+    line.push(b'.');
+    let mut divisor = 100_000;
+    while divisor > 0 {
+        line.push(b'0' + (microseconds / divisor % 10) as u8);
+        divisor /= 10;
+    }
 }
 
 #[cfg(test)]
