@@ -30,8 +30,8 @@ pub const MAX_RECORD_SIZE: usize = EVENT_SIZE + MAX_FRAMES * size_of::<u64>();
 /// A record in the buffer is this struct, followed by [`DropEvent::frame_count`]
 /// return addresses (`u64`, innermost first) where the stack could not be given
 /// by its id. Integers are in host byte order unless the field says otherwise.
-/// A field whose bit is missing from [`DropEvent::present`] is zero and means
-/// nothing.
+/// A field whose bit is missing from [`DropEvent::present`] means nothing: it
+/// can be left over from another drop.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(

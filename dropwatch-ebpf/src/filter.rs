@@ -1,6 +1,9 @@
 //! In-kernel predicates. A filter that is off is removed by the verifier.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::bpf_get_current_comm;
+use dropwatch_common::event::COMM_LEN;
 
 use crate::{
     config::{FILTER_COMM, FILTER_PID},
@@ -20,9 +23,13 @@ fn pid_matches(tgid: u32) -> bool {
 
 #[inline(always)]
 fn comm_matches() -> bool {
-    // The helper pads the name with NULs, as the map's keys are padded.
-    match bpf_get_current_comm() {
-        Ok(comm) => COMMS.get_ptr(comm).is_some(),
-        Err(_) => false,
+    // Not initialised, because the helper writes all of it: the name, padded
+    // with NULs as the map's keys are.
+    let mut comm = MaybeUninit::<[u8; COMM_LEN]>::uninit();
+    // SAFETY: `comm` is valid for `COMM_LEN` bytes.
+    if unsafe { bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) } != 0 {
+        return false;
     }
+    // SAFETY: the helper has initialised it.
+    COMMS.get_ptr(unsafe { comm.assume_init_ref() }).is_some()
 }

@@ -17,6 +17,8 @@ pub(crate) struct Scratch {
     pub(crate) event: DropEvent,
     /// Stack frames of the record.
     pub(crate) frames: [u64; MAX_FRAMES],
+    /// How many diagnostics this scratch area has given.
+    pub(crate) diagnostics: u64,
     /// Copy of the `struct sk_buff`.
     pub(crate) skb: [u64; SKB_SNAPSHOT_LEN / 8],
 }

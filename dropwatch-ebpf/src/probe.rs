@@ -226,6 +226,8 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> bool) -
 }
 
 /// Fills the record and returns the number of stack frames in it.
+///
+/// The padding is zero: the kernel clears new maps, and nobody writes to it.
 #[inline(always)]
 fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, tgid: u32, scratch: &mut Scratch) -> usize {
     let event = &mut scratch.event;
@@ -235,7 +237,6 @@ fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, tgid: u32, scratch: &mut Scra
     event.location = freed.location;
     event.tgid = tgid;
     event.headers_len = 0;
-    event.padding = [0; 3];
     let mut found = 0;
     if let Some(reason) = freed.reason {
         event.reason = reason;
@@ -245,9 +246,14 @@ fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, tgid: u32, scratch: &mut Scra
     unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
     match Skb::read(freed.skb, &mut scratch.skb) {
         Some(skb) => found |= fill_packet(&skb, event),
-        None => debug!(ctx, "can't read the sk_buff at {:x}", freed.skb),
+        None => {
+            if may_diagnose(&mut scratch.diagnostics) {
+                debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
+            }
+        }
     }
-    let frames = fill_stack(ctx, event, &mut scratch.frames, &mut found);
+    let frames = fill_stack(ctx, scratch, &mut found);
+    let event = &mut scratch.event;
     event.frame_count = frames as u16;
     event.present = found;
     frames
@@ -298,30 +304,27 @@ fn fill_headers(skb: &Skb<'_>, event: &mut DropEvent) {
 /// Takes the kernel stack and returns the number of frames in the record: none
 /// where the stack-trace map has it.
 #[inline(always)]
-fn fill_stack<C: StackIdContext>(
-    ctx: &C,
-    event: &mut DropEvent,
-    frames: &mut [u64; MAX_FRAMES],
-    found: &mut u32,
-) -> usize {
+fn fill_stack<C: StackIdContext>(ctx: &C, scratch: &mut Scratch, found: &mut u32) -> usize {
     let bytes = STACK_BYTES.load();
-    if bytes == 0 || bytes as usize > size_of_val(frames) {
+    if bytes == 0 || bytes as usize > size_of_val(&scratch.frames) {
         return 0;
     }
     match ctx.get_stackid(&STACKS, 0) {
         Ok(id) => {
-            event.stack_id = id as u32;
+            scratch.event.stack_id = id as u32;
             *found |= present::STACK_ID;
             0
         }
         Err(error) => {
-            debug!(
-                ctx,
-                "no stack id (error {}), frames go into the record", error
-            );
+            let frames = scratch.frames.as_mut_ptr().cast();
             // SAFETY: `bytes` is at most the size of `frames`.
-            let copied =
-                unsafe { bpf_get_stack(ctx.as_ptr(), frames.as_mut_ptr().cast(), bytes, 0) };
+            let copied = unsafe { bpf_get_stack(ctx.as_ptr(), frames, bytes, 0) };
+            if may_diagnose(&mut scratch.diagnostics) {
+                debug!(
+                    ctx,
+                    "no stack id (error {}), {} bytes of frames go into the record", error, copied
+                );
+            }
             if copied < 0 {
                 0
             } else {
@@ -329,6 +332,19 @@ fn fill_stack<C: StackIdContext>(
             }
         }
     }
+}
+
+/// Diagnostics that one scratch area gives in a run: a flood must not become a
+/// flood of diagnostics.
+const MAX_DIAGNOSTICS: u64 = 8;
+
+#[inline(always)]
+fn may_diagnose(given: &mut u64) -> bool {
+    if *given >= MAX_DIAGNOSTICS {
+        return false;
+    }
+    *given += 1;
+    true
 }
 
 /// Hands the record to user space; false if there was no room for it.

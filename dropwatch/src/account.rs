@@ -36,6 +36,17 @@ impl Account {
         }
     }
 
+    /// The account of a moment while tracing goes on: the kernel's counters are
+    /// read one processor after the other, and a drop that was filtered in
+    /// between was seen as well.
+    #[must_use]
+    pub fn settled(mut self) -> Self {
+        self.seen = self
+            .seen
+            .max(self.printed + self.filtered + self.limited + self.lost);
+        self
+    }
+
     /// Drops that are in none of the terms: records on their way while tracing
     /// goes on; always 0 at the end.
     pub fn in_flight(&self) -> i128 {

@@ -6,11 +6,12 @@
 //! The format mirrors `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 /// Where a kernel built with `CONFIG_DEBUG_INFO_BTF` exports its own BTF.
 pub const VMLINUX_BTF: &str = "/sys/kernel/btf/vmlinux";
@@ -97,6 +98,20 @@ pub struct Enumerator {
     pub value: i128,
 }
 
+/// The bytes of the running kernel's own BTF.
+fn read_own_btf() -> Result<Vec<u8>> {
+    fs::read(VMLINUX_BTF).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::NotFound => {
+                "; the kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted; \
+                 give a BTF file for this kernel with --kernel-btf FILE"
+            }
+            _ => "",
+        };
+        anyhow!("reading the kernel's BTF from {VMLINUX_BTF}: {error}{advice}")
+    })
+}
+
 impl Btf {
     /// Reads the kernel's BTF from `path`, or from [`VMLINUX_BTF`].
     ///
@@ -106,12 +121,7 @@ impl Btf {
         let data = match path {
             Some(path) => fs::read(path)
                 .with_context(|| format!("reading the kernel's BTF from {}", path.display()))?,
-            None => fs::read(VMLINUX_BTF).with_context(|| {
-                format!(
-                    "reading the kernel's BTF from {VMLINUX_BTF}: the kernel was built without \
-                     CONFIG_DEBUG_INFO_BTF; give a BTF file for this kernel with --kernel-btf FILE"
-                )
-            })?,
+            None => read_own_btf()?,
         };
         let path = path.unwrap_or(Path::new(VMLINUX_BTF));
         Self::from_bytes(data, path)

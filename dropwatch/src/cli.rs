@@ -21,7 +21,8 @@ pub struct Cli {
     /// Only drops while one of these processes is on the CPU
     ///
     /// Repeat the flag or separate several by commas. Drops on the receive path
-    /// happen in whatever process was interrupted.
+    /// happen in whatever process was interrupted. The numbers are those of the
+    /// host, not of a container.
     #[arg(
         long,
         value_name = "PID",
@@ -30,7 +31,7 @@ pub struct Cli {
     )]
     pub pid: Vec<u32>,
 
-    /// Only drops while a process of one of these names is on the CPU
+    /// Only drops while a process (thread) of one of these names is on the CPU
     ///
     /// The kernel keeps the first 15 bytes of a name, so no more than that is
     /// compared. Repeat the flag or separate several by commas.

@@ -3,6 +3,10 @@
 use dropwatch_common::event::{DropEvent, HEADERS_LEN, MAX_FRAMES};
 use zerocopy::FromBytes as _;
 
+/// Most bytes behind a record: the perf buffer fills up to a multiple of 8
+/// (`perf_prepare_sample` in the kernel's `kernel/events/core.c`).
+const MAX_PADDING: usize = 7;
+
 /// A decoded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decoded<'a> {
@@ -14,17 +18,17 @@ pub struct Decoded<'a> {
 
 /// Decodes a record.
 ///
-/// Bytes behind the record are left alone: the perf buffer pads its records.
-/// `None` if the bytes are not a record: too short for what it says of itself,
-/// or saying what no eBPF program of this version writes.
+/// Up to [`MAX_PADDING`] bytes behind the record are left alone. `None` if the
+/// bytes are not a record: shorter or longer than what it says of itself, or
+/// saying what no eBPF program of this version writes.
 pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let (event, rest) = DropEvent::read_from_prefix(bytes).ok()?;
     let frame_count = usize::from(event.frame_count);
     if frame_count > MAX_FRAMES || usize::from(event.headers_len) > HEADERS_LEN {
         return None;
     }
-    let frames = rest.get(..frame_count * size_of::<u64>())?;
-    Some(Decoded { event, frames })
+    let (frames, padding) = rest.split_at_checked(frame_count * size_of::<u64>())?;
+    (padding.len() <= MAX_PADDING).then_some(Decoded { event, frames })
 }
 
 impl<'a> Decoded<'a> {
@@ -45,3 +49,7 @@ impl<'a> Decoded<'a> {
 pub fn until_nul(name: &[u8]) -> &[u8] {
     name.split(|byte| *byte == 0).next().unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "decode/tests.rs"]
+mod tests;

@@ -13,6 +13,8 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod enrich;
+#[cfg(test)]
+mod fixture;
 pub mod format;
 pub mod output;
 pub mod packet;

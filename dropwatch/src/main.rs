@@ -1,4 +1,5 @@
 //! The program: parse, run, exit status.
+#![deny(unsafe_code)]
 
 use std::{io::Write as _, process::ExitCode};
 

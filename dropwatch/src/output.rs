@@ -26,6 +26,8 @@ pub struct Output {
     /// Lines, of which the first `written` bytes are out.
     pending: Vec<u8>,
     written: usize,
+    /// Lines of which the end is not out.
+    lines_pending: u64,
     lines_written: u64,
 }
 
@@ -49,12 +51,13 @@ impl Output {
     /// Takes standard output.
     ///
     /// # Errors
-    /// Standard output is closed.
+    /// Standard output can't be opened.
     pub fn stdout() -> Result<Self> {
         Ok(Self {
-            sink: open_sink().context("standard output can't be used; is it closed?")?,
+            sink: open_sink().context("opening standard output")?,
             pending: Vec::new(),
             written: 0,
+            lines_pending: 0,
             lines_written: 0,
         })
     }
@@ -66,9 +69,10 @@ impl Output {
         (size.ws_col > 0).then_some(usize::from(size.ws_col))
     }
 
-    /// Where to append lines.
-    pub fn lines(&mut self) -> &mut Vec<u8> {
-        &mut self.pending
+    /// Adds the line that `write` appends, newline included.
+    pub fn add_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.pending);
+        self.lines_pending += 1;
     }
 
     /// Lines that are out completely.
@@ -78,7 +82,7 @@ impl Output {
 
     /// Lines that wait, the one that is partly out included.
     pub fn lines_pending(&self) -> u64 {
-        count_lines(self.unwritten())
+        self.lines_pending
     }
 
     /// Whether so much waits that no more lines should be added.
@@ -108,7 +112,13 @@ impl Output {
             };
             match result {
                 Ok(count) => {
-                    self.lines_written += count_lines(unwritten.get(..count).unwrap_or_default());
+                    // Counting bytes is only for the rare write that falls short.
+                    let lines = match unwritten.get(..count) {
+                        Some(out) if count < unwritten.len() => count_lines(out),
+                        _ => self.lines_pending,
+                    };
+                    self.lines_written += lines;
+                    self.lines_pending -= lines;
                     self.written += count;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -119,6 +129,10 @@ impl Output {
         }
         if self.written == self.pending.len() {
             self.pending.clear();
+            self.written = 0;
+        } else if self.written >= HIGH_WATER {
+            // A reader that never catches up must not make this grow.
+            self.pending.drain(..self.written);
             self.written = 0;
         }
         Ok(Reader::Present)
@@ -173,7 +187,7 @@ fn open_sink() -> io::Result<Sink> {
     }
     let polled = OpenOptions::new()
         .write(true)
-        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32)
         .open("/proc/self/fd/1")
         .and_then(|file| poll(file, Interest::WRITABLE | Interest::ERROR));
     // Devices such as /dev/null can't be polled.

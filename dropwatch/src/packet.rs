@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpNumber, LaxIpSlice};
+use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpSlice};
 
 /// The addresses and protocol of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Protocol {
     #[default]
     Unknown,
     /// The ethertype, in host byte order, where the packet is not IP or its IP
-    /// header can't be read.
+    /// headers can't be read up to the transport protocol's number.
     Ethertype(u16),
     /// The IP protocol number, after IPv6 extension headers.
     Ip(u8),
@@ -46,13 +46,19 @@ pub enum Transport {
     /// A protocol without ports, or none that can be known.
     #[default]
     None,
-    /// A protocol with ports.
+    /// A protocol with ports that is not TCP.
     Ports {
         /// Source and destination port in host byte order; `None` where the
         /// header is not there (a later fragment, or cut off).
         ports: Option<(u16, u16)>,
-        /// TCP flags as in the header (RFC 9293), FIN in the lowest bit.
-        tcp_flags: Option<u8>,
+    },
+    /// TCP.
+    Tcp {
+        /// As in [`Transport::Ports`].
+        ports: Option<(u16, u16)>,
+        /// Flags as in the header (RFC 9293), FIN in the lowest bit; `None`
+        /// where they are not there.
+        flags: Option<u8>,
     },
     /// ICMP or ICMPv6.
     Icmp {
@@ -78,42 +84,74 @@ impl Packet {
             (ethertype, version),
             (ETHERTYPE_IPV4, Some(4)) | (ETHERTYPE_IPV6, Some(6))
         );
-        is_ip
-            .then(|| Self::parse_ip(headers))
-            .flatten()
-            .unwrap_or(Self {
-                protocol: match ethertype {
-                    0 => Protocol::Unknown,
-                    ethertype => Protocol::Ethertype(ethertype),
-                },
-                ..Self::default()
-            })
+        let packet = Self {
+            protocol: match ethertype {
+                0 => Protocol::Unknown,
+                ethertype => Protocol::Ethertype(ethertype),
+            },
+            ..Self::default()
+        };
+        if is_ip {
+            packet.with_ip(headers)
+        } else {
+            packet
+        }
     }
 
-    fn parse_ip(headers: &[u8]) -> Option<Self> {
-        let (ip, _) = LaxIpSlice::from_slice(headers).ok()?;
-        let payload = ip.payload();
-        let first_fragment = !payload.fragmented || is_first_fragment(&ip);
-        let transport: &[u8] = if first_fragment { payload.payload } else { &[] };
-        Some(Self {
-            protocol: Protocol::Ip(payload.ip_number.0),
+    /// Adds what the IP headers say.
+    fn with_ip(self, headers: &[u8]) -> Self {
+        let Ok((ip, stopped)) = LaxIpSlice::from_slice(headers) else {
+            return self;
+        };
+        let packet = Self {
             addresses: Some(Addresses {
                 source: ip.source_addr(),
                 destination: ip.destination_addr(),
             }),
-            transport: Transport::parse(payload.ip_number, transport),
-        })
+            ..self
+        };
+        // etherparse must not be asked for the extension headers where it could
+        // not read them all: its iterator then runs past the end of the bytes.
+        let payload = match stopped {
+            None => transport_payload(&ip),
+            Some(_) => None,
+        };
+        match payload {
+            Some((protocol, header)) => Self {
+                protocol: Protocol::Ip(protocol.0),
+                transport: Transport::parse(protocol, header),
+                ..packet
+            },
+            None => packet,
+        }
     }
 }
 
-/// Whether the packet, a fragment, starts with the transport header.
-fn is_first_fragment(ip: &LaxIpSlice<'_>) -> bool {
-    match ip {
-        LaxIpSlice::Ipv4(ip) => ip.header().fragments_offset().value() == 0,
-        LaxIpSlice::Ipv6(ip) => ip.extensions().clone().into_iter().any(|extension| {
-            matches!(extension, etherparse::Ipv6ExtensionSlice::Fragment(fragment)
-                if fragment.fragment_offset().value() == 0)
-        }),
+/// The transport protocol and its header, which is empty in a later fragment.
+///
+/// `None` if a later fragment leaves the protocol open. The extension headers
+/// of `ip` must be complete.
+fn transport_payload<'a>(ip: &LaxIpSlice<'a>) -> Option<(IpNumber, &'a [u8])> {
+    let payload = ip.payload();
+    let (is_later_fragment, has_more_headers) = match ip {
+        LaxIpSlice::Ipv4(ip) => (
+            ip.header().fragments_offset().value() != 0,
+            ip.extensions().auth.is_some(),
+        ),
+        LaxIpSlice::Ipv6(ip) => {
+            let mut extensions = ip.extensions().clone().into_iter();
+            let is_later_fragment = extensions.any(|extension| {
+                matches!(extension, Ipv6ExtensionSlice::Fragment(fragment)
+                    if fragment.fragment_offset().value() != 0)
+            });
+            (is_later_fragment, extensions.next().is_some())
+        }
+    };
+    match (is_later_fragment, has_more_headers) {
+        (false, _) => Some((payload.ip_number, payload.payload)),
+        (true, false) => Some((payload.ip_number, &[])),
+        // They were read from what is the middle of something.
+        (true, true) => None,
     }
 }
 
@@ -123,11 +161,10 @@ impl Transport {
             // All four start with the two ports.
             IpNumber::UDP | IpNumber::UDP_LITE | IpNumber::SCTP => Self::Ports {
                 ports: ports(header),
-                tcp_flags: None,
             },
-            IpNumber::TCP => Self::Ports {
+            IpNumber::TCP => Self::Tcp {
                 ports: ports(header),
-                tcp_flags: header.get(13).copied(),
+                flags: header.get(13).copied(),
             },
             IpNumber::ICMP | IpNumber::IPV6_ICMP => Self::Icmp {
                 type_code: header
@@ -143,3 +180,7 @@ fn ports(header: &[u8]) -> Option<(u16, u16)> {
     let &[a, b, c, d] = header.first_chunk()?;
     Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
 }
+
+#[cfg(test)]
+#[path = "packet/tests.rs"]
+mod tests;

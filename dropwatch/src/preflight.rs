@@ -71,23 +71,28 @@ pub fn raise_memlock_limit() {
 /// Adds to an error of the `bpf` system call what usually causes it.
 pub fn explain_bpf_error(error: Error) -> Error {
     let advice = match raw_os_error(&error) {
-        Some(libc_errno::ENOSYS) => {
+        Some(errno::ENOSYS) => {
             "this kernel was built without eBPF (CONFIG_BPF_SYSCALL); it can't be traced with it"
         }
-        Some(libc_errno::EPERM) => {
+        Some(errno::EPERM) => {
             "the kernel refuses: CAP_BPF and CAP_PERFMON (or root) are needed, a container may \
              take them away, and on kernels before 5.11 the limit on locked memory may be too low \
              (ulimit -l)"
         }
-        Some(libc_errno::ENOMEM) => "the kernel is out of memory for eBPF maps",
+        Some(errno::EINVAL) => {
+            "the kernel does not take the program; it may be locked down (see \
+             /sys/kernel/security/lockdown), or older than 5.10; please report what -vv says"
+        }
+        Some(errno::ENOMEM) => "the kernel is out of memory for eBPF maps",
         _ => return error,
     };
     anyhow!("{advice} ({error:#})")
 }
 
 /// Errno values, `include/uapi/asm-generic/errno-base.h` and `errno.h`.
-mod libc_errno {
+mod errno {
     pub(super) const EPERM: i32 = rustix::io::Errno::PERM.raw_os_error();
+    pub(super) const EINVAL: i32 = rustix::io::Errno::INVAL.raw_os_error();
     pub(super) const ENOMEM: i32 = rustix::io::Errno::NOMEM.raw_os_error();
     pub(super) const ENOSYS: i32 = rustix::io::Errno::NOSYS.raw_os_error();
 }
@@ -151,8 +156,8 @@ mod tests {
             )
             .to_string()
         };
-        assert!(error(libc_errno::EPERM).contains("CAP_BPF"));
-        assert!(error(libc_errno::ENOSYS).contains("CONFIG_BPF_SYSCALL"));
-        assert!(!error(rustix::io::Errno::INVAL.raw_os_error()).contains("CAP_BPF"));
+        assert!(error(errno::EPERM).contains("CAP_BPF"));
+        assert!(error(errno::ENOSYS).contains("CONFIG_BPF_SYSCALL"));
+        assert!(!error(rustix::io::Errno::BUSY.raw_os_error()).contains("CAP_BPF"));
     }
 }

@@ -18,7 +18,7 @@ pub struct DropRecord<'a> {
     /// The interface the packet came from or goes to.
     pub device: Option<Device<'a>>,
     /// Call site: `symbol+0xoff`, `symbol+0xoff[module]`, or a hexadecimal
-    /// address where no symbol covers it.
+    /// address where no symbol covers it; `-` where it can't be known.
     pub location: &'a str,
     /// Process (thread group id) on the CPU.
     pub pid: u32,
@@ -54,8 +54,8 @@ pub struct Device<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stack<'a> {
     /// The callers, each written like [`DropRecord::location`], innermost
-    /// first, separated by commas. Empty where the call site has no caller.
+    /// first, separated by commas; at least one.
     Callers(&'a str),
-    /// The kernel gave no stack for this drop.
+    /// The kernel gave no stack for this drop, or not up to the first caller.
     Unknown,
 }

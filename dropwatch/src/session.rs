@@ -4,7 +4,6 @@ use std::{fs, io::Write as _, path::Path, thread, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use tokio::{
-    io::{Interest, unix::AsyncFd},
     select,
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
@@ -21,9 +20,8 @@ use crate::{
         reason::{BTF_FOLDER, ReasonNames},
         symbol::{HIDDEN_WARNING, KALLSYMS, MODULES, Symbols},
     },
-    format::{Format as _, TextFormat},
+    format::{self, Format},
     output::{Output, Reader},
-    poll::poll,
     preflight,
 };
 
@@ -50,15 +48,10 @@ pub async fn run(config: &Config) -> Result<()> {
 
     let btf = Btf::load(config.kernel_btf.as_deref())?;
     let reasons = ReasonNames::new(&btf, Path::new(BTF_FOLDER));
-    let format = TextFormat::new(&config.text);
+    let format = format::new(&config.text);
     let (kernel, transport, stacks) = bpf::load(config, &btf, &reasons)?;
     drop(btf);
-    let symbols = symbols
-        .join()
-        .map_err(|_panic| anyhow!("reading {KALLSYMS} failed"))??;
-    if symbols.hidden() {
-        log::warn!("{HIDDEN_WARNING}");
-    }
+    let symbols = usable_symbols(symbols.join());
     log::info!(
         "attached {:.3} s after start, {} symbols",
         started.elapsed().as_secs_f64(),
@@ -82,6 +75,22 @@ pub async fn run(config: &Config) -> Result<()> {
     session.run(signals).await
 }
 
+/// The symbols, or none and a warning: addresses are better than nothing.
+fn usable_symbols(loaded: thread::Result<Result<Symbols>>) -> Symbols {
+    match loaded.unwrap_or_else(|_panic| Err(anyhow!("reading {KALLSYMS} failed"))) {
+        Ok(symbols) => {
+            if symbols.hidden() {
+                log::warn!("{HIDDEN_WARNING}");
+            }
+            symbols
+        }
+        Err(error) => {
+            log::warn!("{error:#}; call sites and stacks are printed as addresses");
+            Symbols::none()
+        }
+    }
+}
+
 fn create_ready_file(config: &Config) -> Result<()> {
     if let Some(path) = &config.ready_file {
         fs::write(path, "").with_context(|| format!("creating --ready-file {}", path.display()))?;
@@ -89,11 +98,11 @@ fn create_ready_file(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The signals that end a run.
+/// The signals that end a run. A hang-up is left to what it does by itself: it
+/// ends the process, or does not after `nohup`.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
@@ -102,7 +111,6 @@ impl Signals {
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
-            hangup: listen(SignalKind::hangup())?,
         })
     }
 
@@ -110,7 +118,6 @@ impl Signals {
         select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
         }
     }
 }
@@ -124,15 +131,21 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<()> {
-        let mut reader = self.trace(&mut signals).await?;
+        let traced = self.trace(&mut signals).await;
         self.kernel.detach()?;
-        if reader == Reader::Present {
-            reader = self.drain_rest().await?;
+        let ended = match traced {
+            Ok(Reader::Present) => self.drain_rest().await,
+            ended => ended,
+        };
+        match ended {
+            Ok(Reader::Gone) => Ok(()),
+            Ok(Reader::Present) => self.report_end(),
+            Err(error) => {
+                self.lines.give_up(&mut self.transport)?;
+                self.report_end()?;
+                Err(error)
+            }
         }
-        if reader == Reader::Present {
-            self.report(&self.account()?);
-        }
-        Ok(())
     }
 
     /// Prints what the kernel side recorded until it was detached.
@@ -143,7 +156,7 @@ impl Session<'_> {
                 return Ok(Reader::Gone);
             }
             // A processor may have been in the middle of a program.
-            if self.account()?.in_flight() == 0 || Instant::now() >= deadline {
+            if self.account()?.in_flight() <= 0 || Instant::now() >= deadline {
                 return Ok(Reader::Present);
             }
             sleep(SETTLE).await;
@@ -152,11 +165,15 @@ impl Session<'_> {
 
     /// Prints lines until something says stop.
     async fn trace(&mut self, signals: &mut Signals) -> Result<Reader> {
-        let end = self.config.duration.map(|time| Instant::now() + time);
+        // A time beyond what the clock can tell is no end.
+        let end = self
+            .config
+            .duration
+            .and_then(|time| Instant::now().checked_add(time));
         let mut account_due = interval(ACCOUNT_INTERVAL);
         account_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         account_due.tick().await;
-        let mut diagnostics = Diagnostics::new(&mut self.kernel)?;
+        let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
             select! {
@@ -170,13 +187,9 @@ impl Session<'_> {
                     return Ok(Reader::Gone);
                 }
                 _ = account_due.tick(), if self.config.verbose => {
-                    self.report(&self.account()?);
-                    continue;
+                    report(&self.account()?.settled());
                 }
-                result = diagnostics.show() => {
-                    result?;
-                    continue;
-                }
+                result = diagnostics.show() => result?,
                 result = self.lines.output.writable(), if self.lines.output.is_pending() => result?,
                 result = self.transport.wait(drained), if !self.lines.output.is_full() => result?,
             }
@@ -194,11 +207,12 @@ impl Session<'_> {
     /// until `deadline`.
     async fn drain_until(&mut self, deadline: Instant) -> Result<Reader> {
         loop {
+            let was_full = self.lines.output.is_full();
             let drained = self.lines.drain(&mut self.transport)?;
             if self.lines.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
-            if drained == 0 && !self.lines.output.is_pending() {
+            if drained == 0 && !was_full && !self.lines.output.is_pending() {
                 return Ok(Reader::Present);
             }
             if self.lines.output.is_pending() {
@@ -225,17 +239,29 @@ impl Session<'_> {
         ))
     }
 
-    fn report(&self, account: &Account) {
-        // Nobody is left to tell if standard error is closed.
-        drop(writeln!(std::io::stderr(), "dropwatch: {account}"));
+    fn report_end(&self) -> Result<()> {
+        report(&self.account()?);
+        match self.kernel.skipped_probes()? {
+            0 => {}
+            skipped => log::warn!(
+                "the kernel skipped {skipped} probe hits inside of other probes; drops among them \
+                 are not in the account, use --hook tracepoint to see them"
+            ),
+        }
+        Ok(())
     }
+}
+
+fn report(account: &Account) {
+    // Nobody is left to tell if standard error is closed.
+    drop(writeln!(std::io::stderr(), "dropwatch: {account}"));
 }
 
 /// From records to lines.
 struct Lines {
     stacks: StackReader,
     enricher: Enricher,
-    format: TextFormat,
+    format: Box<dyn Format>,
     output: Output,
     /// Lines that may still be printed.
     room: Option<u64>,
@@ -267,7 +293,8 @@ impl Lines {
             return;
         };
         let record = self.enricher.enrich(&decoded, |id| self.stacks.get(id));
-        self.format.write(&record, self.output.lines());
+        self.output
+            .add_line(|line| self.format.write(&record, line));
         self.room = self.room.map(|room| room - 1);
     }
 
@@ -281,35 +308,5 @@ impl Lines {
         {}
         self.counts.lost += lost;
         Ok(())
-    }
-}
-
-/// The eBPF side's diagnostics, with `-v`.
-struct Diagnostics(Option<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>>);
-
-impl Diagnostics {
-    fn new(kernel: &mut KernelSide) -> Result<Self> {
-        let logger = kernel.logger()?;
-        let polled = logger
-            .map(|logger| poll(logger, Interest::READABLE))
-            .transpose()
-            .context("polling the eBPF side's diagnostics")?;
-        Ok(Self(polled))
-    }
-
-    /// Waits for diagnostics and logs them; never returns where they are off.
-    async fn show(&mut self) -> Result<()> {
-        match &mut self.0 {
-            Some(logger) => {
-                let mut ready = logger
-                    .readable_mut()
-                    .await
-                    .context("waiting for the eBPF side's diagnostics")?;
-                ready.get_inner_mut().flush();
-                ready.clear_ready();
-                Ok(())
-            }
-            None => std::future::pending().await,
-        }
     }
 }

@@ -1,1 +1,15 @@
 //! Scenarios, traffic and checks shared by the live and the VM tests.
+//!
+//! [`scenario`] is the table that says what is dropped and what dropwatch has to print;
+//! [`run`] plays it against running dropwatch processes; the other modules are its tools.
+
+pub mod dropwatch;
+pub mod judge;
+pub mod kernel;
+pub mod line;
+pub mod netns;
+pub mod oracle;
+pub mod run;
+pub mod scenario;
+pub mod traffic;
+pub mod world;

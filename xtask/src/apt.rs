@@ -52,18 +52,31 @@ impl Suite {
         Ok(suite)
     }
 
-    /// The newest package whose name starts and ends as given.
-    pub fn newest(&self, prefix: &str, suffix: &str) -> Result<Package> {
+    /// The newest packages that belong together: one for each prefix, with names
+    /// that are the same from there on and end as given, and with one version.
+    pub fn newest(&self, prefixes: &[&str], suffix: &str) -> Result<Vec<Package>> {
+        let mut found = Vec::new();
+        for prefix in prefixes {
+            found.push((*prefix, self.packages(prefix, suffix)?));
+        }
+        newest_set(&found).with_context(|| {
+            format!(
+                "no package {}*{suffix} in suite {}",
+                prefixes.join("* with "),
+                self.name
+            )
+        })
+    }
+
+    /// All packages whose name starts and ends as given.
+    fn packages(&self, prefix: &str, suffix: &str) -> Result<Vec<Package>> {
         let names = command::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
         let names = names.lines().filter(|name| name.ends_with(suffix));
         let mut packages = Vec::new();
         for name in names {
             packages.extend(self.versions(name)?);
         }
-        packages
-            .into_iter()
-            .max_by(|a, b| compare_versions(&a.version, &b.version))
-            .with_context(|| format!("no package {prefix}*{suffix} in suite {}", self.name))
+        Ok(packages)
     }
 
     /// The package `name` in every version that the suite has.
@@ -231,7 +244,28 @@ fn parse_madison(table: &str) -> Vec<Package> {
     table.lines().filter_map(parse).collect()
 }
 
-fn compare_versions(a: &str, b: &str) -> Ordering {
+/// From the packages of each prefix, the newest that all prefixes have.
+fn newest_set(found: &[(&str, Vec<Package>)]) -> Option<Vec<Package>> {
+    let ((first, candidates), others) = found.split_first()?;
+    let set = |package: &Package| {
+        let rest = package.name.strip_prefix(first)?;
+        let mut set = vec![package.clone()];
+        for (prefix, packages) in others {
+            let fits = |other: &&Package| {
+                other.version == package.version && other.name.strip_prefix(prefix) == Some(rest)
+            };
+            set.push(packages.iter().find(fits)?.clone());
+        }
+        Some(set)
+    };
+    candidates
+        .iter()
+        .filter_map(set)
+        .max_by(|a, b| compare_versions(&a[0].version, &b[0].version))
+}
+
+/// Which of two of Debian's version numbers is the older.
+pub fn compare_versions(a: &str, b: &str) -> Ordering {
     let holds = |operator| {
         let mut dpkg = Command::new("dpkg");
         dpkg.args(["--compare-versions", a, operator, b]);
@@ -265,13 +299,39 @@ mod tests {
         assert_eq!(parse_targets(text), expected);
     }
 
+    fn package(name: &str, version: &str) -> Package {
+        Package {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_newest_set_is_one_that_is_complete() {
+        let binaries = vec![
+            package("bin-7.3.9-cloud", "7.3.9-1"),
+            package("bin-7.3.10-cloud", "7.3.10-1"),
+            package("bin-7.3.11-cloud", "7.3.11-1"),
+        ];
+        let modules = vec![
+            package("mod-7.3.9-cloud", "7.3.9-1"),
+            package("mod-7.3.10-cloud", "7.3.10-1"),
+            package("mod-7.3.11-cloud", "7.3.11-2"),
+            package("mod-7.3.12-cloud", "7.3.12-1"),
+        ];
+        let found = [("bin-", binaries), ("mod-", modules)];
+        let expected = [
+            package("bin-7.3.10-cloud", "7.3.10-1"),
+            package("mod-7.3.10-cloud", "7.3.10-1"),
+        ];
+        assert_eq!(newest_set(&found).unwrap(), expected);
+        assert_eq!(newest_set(&[("bin-", Vec::new())]), None);
+    }
+
     #[test]
     fn madison_gives_name_and_version() {
         let table = "  rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://a/debian x/main amd64 Packages\n";
-        let expected = Package {
-            name: "rust-src".to_owned(),
-            version: "1.95.0+dfsg1-2~bpo13+1".to_owned(),
-        };
+        let expected = package("rust-src", "1.95.0+dfsg1-2~bpo13+1");
         assert_eq!(parse_madison(table), [expected]);
     }
 }

@@ -46,6 +46,9 @@ const COMM: &str = "dwflood";
 /// How long to watch a tracer that has nothing to do.
 const IDLE: Duration = Duration::from_secs(10);
 
+/// A line with its stack, about.
+const LINE_BYTES: u64 = 512;
+
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
@@ -134,7 +137,7 @@ pub(crate) fn bench(options: &BenchOptions) -> Result<ExitCode> {
         "measuring needs root: run `sudo -E cargo xtask bench`"
     );
     let toolchain = toolchain::ensure()?;
-    let work = WorkDir::new()?;
+    let work = WorkDir::new(u64::from(options.packets) * LINE_BYTES)?;
     let machine = Machine::new()?;
     let bench = Bench {
         dropwatch: dropwatch(options, &toolchain)?,

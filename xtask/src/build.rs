@@ -29,7 +29,10 @@ pub(crate) fn run(flags: &[String]) -> Result<ExitCode> {
     let mut dropwatch = if command::is_root() {
         Command::new(&binary)
     } else {
-        let mut sudo = Command::new("sudo");
+        let by_hand = [binary.display().to_string()];
+        let by_hand = by_hand.iter().chain(flags).map(String::as_str);
+        let by_hand = by_hand.collect::<Vec<_>>().join(" ");
+        let mut sudo = Command::new(command::sudo(&by_hand)?);
         sudo.arg(&binary);
         sudo
     };

@@ -61,6 +61,11 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
+/// Where sudo is, or that it is missing and what to run as root instead.
+pub fn sudo(instead: &str) -> Result<PathBuf> {
+    find("sudo").with_context(|| format!("sudo is missing; run as root: {instead}"))
+}
+
 fn name(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use xtask::{apt::Suite, cache, command};
+use xtask::{
+    apt::{self, Suite},
+    cache, command,
+};
 
 /// The flavour for virtual machines: small, with BTF and all that is traced.
 const FLAVOUR: &str = "-cloud-amd64";
@@ -86,9 +89,7 @@ impl Kernel {
 
     fn cached(&self) -> Result<Option<Installed>> {
         let dir = kernels_dir()?;
-        let prefix = format!("{}-", self.label);
-        let is_ours = |name: &String| name.starts_with(&prefix) && !name.ends_with(".partial");
-        let newest = entries(&dir)?.into_iter().filter(is_ours).max();
+        let newest = newest(entries(&dir)?, self.label);
         Ok(newest.map(|name| self.installed(dir.join(name))))
     }
 
@@ -105,8 +106,7 @@ impl Kernel {
         cache::empty_dir(&parts)?;
         let unpacked = parts.join("unpacked");
         let mut version = String::new();
-        for prefix in self.packages {
-            let package = suite.newest(prefix, FLAVOUR)?;
+        for package in suite.newest(self.packages, FLAVOUR)? {
             suite.unpack(&package, &unpacked)?;
             version = package.version;
         }
@@ -127,6 +127,19 @@ impl Installed {
     pub(crate) fn modules(&self) -> Result<PathBuf> {
         only_entry(&self.dir.join("lib/modules"))
     }
+}
+
+/// The folder `LABEL-VERSION` of the newest version.
+fn newest(folders: Vec<String>, label: &str) -> Option<String> {
+    let version = |name: &str| -> Option<String> {
+        let version = name.strip_prefix(label)?.strip_prefix('-')?;
+        (!version.ends_with(".partial")).then(|| version.to_owned())
+    };
+    folders
+        .into_iter()
+        .filter_map(|name| Some((version(&name)?, name)))
+        .max_by(|(a, _), (b, _)| apt::compare_versions(a, b))
+        .map(|(_, name)| name)
 }
 
 fn kernels_dir() -> Result<PathBuf> {
@@ -182,4 +195,23 @@ fn entries(dir: &Path) -> Result<Vec<String>> {
     entries
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_not_compared_as_text() {
+        let folders = [
+            "6.1-6.1.100-1",
+            "6.1-6.1.9-1",
+            "6.12-6.12.107-1",
+            "6.1.partial",
+        ];
+        let folders: Vec<_> = folders.map(str::to_owned).into();
+        assert_eq!(newest(folders.clone(), "6.1").unwrap(), "6.1-6.1.100-1");
+        assert_eq!(newest(folders.clone(), "6.12").unwrap(), "6.12-6.12.107-1");
+        assert_eq!(newest(folders, "5.10"), None);
+    }
 }

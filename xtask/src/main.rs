@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod counts;
 mod cpio;
+mod fixtures;
 mod host_tools;
 mod initramfs;
 mod kernels;
@@ -12,7 +13,7 @@ mod qemu;
 mod vm;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -56,6 +57,18 @@ enum Verb {
     /// Takes about two minutes and needs root. The machine should have nothing
     /// else to do. Fails only if dropwatch's account does not add up.
     Bench(BenchOptions),
+    /// For developers: write tests/fixtures/LABEL from what a kernel says about itself.
+    ///
+    /// Keeps only what the tests read. The folder holds copies of what the
+    /// kernel has in /sys/kernel/btf (as btf/vmlinux, btf/MODULE...) and of
+    /// /proc/kallsyms and /proc/modules (as kallsyms, modules).
+    Fixtures {
+        /// The kernel's series, as 6.12.
+        label: String,
+        /// The folder with the kernel's files.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -76,6 +89,9 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => check::test(&options),
         Verb::Vm(options) => vm::vm(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Fixtures { label, from } => {
+            fixtures::write(workspace::root(), &label, &from).map(|()| ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     env, fs,
-    os::unix::fs::symlink,
+    os::unix::{fs::symlink, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -21,6 +21,12 @@ const LINKERS: &[(u32, &str)] = &[(22, "0.10.3")];
 
 /// A compiler release whose LLVM is in [`LINKERS`].
 const KNOWN_GOOD: &str = "1.95.0";
+
+/// What to do where there is no rustup.
+const GET_RUSTUP: &str = "install it (https://rustup.rs, or: apt-get install rustup)";
+
+/// Set for the xtask that runs with [`KNOWN_GOOD`] in place of another.
+const RERUN: &str = "DROPWATCH_XTASK_RERUN";
 
 /// Where Debian's `rust-src` is looked for beside the machine's own suites; the
 /// ones with the shortest package lists come first.
@@ -63,9 +69,16 @@ pub fn check() -> Result<Toolchain> {
 }
 
 /// The active toolchain, with what it lacked installed.
+///
+/// If no linker fits its compiler, this process becomes the same command run
+/// with a compiler that has one, and does not return.
 pub fn ensure() -> Result<Toolchain> {
     let compiler = Compiler::active()?;
-    let linker = Linker::fitting(&compiler)?;
+    let linker = match Linker::fitting(&compiler) {
+        Ok(linker) => linker,
+        Err(_) if may_rerun(&compiler) => return rerun(&compiler),
+        Err(error) => return Err(error),
+    };
     if !linker.is_installed() || !compiler.has_core_source() {
         let _lock = cache::lock()?;
         linker.install()?;
@@ -80,6 +93,56 @@ fn toolchain(compiler: Compiler, linker: &Linker) -> Toolchain {
         host: compiler.host,
         linker_dir: linker.dir(),
     }
+}
+
+fn may_rerun(compiler: &Compiler) -> bool {
+    compiler.release != KNOWN_GOOD && env::var_os(RERUN).is_none()
+}
+
+/// Becomes this same command, run with [`KNOWN_GOOD`]; returns only errors.
+fn rerun(compiler: &Compiler) -> Result<Toolchain> {
+    say::progress(format!(
+        "no bpf-linker is known to fit LLVM {} of rustc {}: using rustc {KNOWN_GOOD} instead",
+        compiler.llvm, compiler.release
+    ));
+    ensure!(
+        command::find("rustup").is_some(),
+        "rustup is missing; {GET_RUSTUP}, then run: rustup toolchain install {KNOWN_GOOD}"
+    );
+    if !has_known_good() {
+        install_known_good()?;
+    }
+    let mut xtask = Command::new("rustup");
+    xtask
+        .args(["run", KNOWN_GOOD, "cargo", "xtask"])
+        .args(env::args_os().skip(1))
+        // These name the programs of the compiler that does not fit.
+        .env_remove("CARGO")
+        .env_remove("RUSTC")
+        .env(RERUN, "1");
+    // exec() returns only if it fails.
+    let error = xtask.exec();
+    Err(error).context("starting rustup")
+}
+
+/// Whether [`KNOWN_GOOD`] is installed with all that the verbs use.
+fn has_known_good() -> bool {
+    let has = |program| {
+        let mut rustup = Command::new("rustup");
+        rustup.args(["which", "--toolchain", KNOWN_GOOD, program]);
+        command::output(&mut rustup).is_ok()
+    };
+    ["rustc", "cargo", "cargo-clippy", "rustfmt"].map(has) == [true; 4]
+}
+
+fn install_known_good() -> Result<()> {
+    let mut rustup = Command::new("rustup");
+    rustup
+        .args(["toolchain", "install", KNOWN_GOOD])
+        .args(["--profile", "minimal"])
+        .args(["--component", "clippy", "--component", "rustfmt"]);
+    say::progress(format!("installing rustc {KNOWN_GOOD} by rustup"));
+    command::run(rustup.env_remove("RUST_BACKTRACE"))
 }
 
 struct Compiler {
@@ -276,7 +339,7 @@ fn toolchain_name(sysroot: &Path) -> Result<String> {
     match sysroot.file_name() {
         Some(name) if in_toolchains => Ok(name.to_string_lossy().into_owned()),
         _ => bail!(
-            "the compiler in {} is not rustup's; install rustup and run: rustup toolchain install {KNOWN_GOOD}",
+            "the compiler in {} is not rustup's, which dropwatch needs; {GET_RUSTUP}, then run: rustup toolchain install {KNOWN_GOOD}",
             sysroot.display()
         ),
     }

@@ -85,6 +85,14 @@ impl Hook {
         }
     }
 
+    /// Why one would choose this hook, as words.
+    pub fn merit(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "the first choice: it fires for drops and for nothing else",
+            Self::Kprobe => "the second choice: it has to tell drops from other frees",
+        }
+    }
+
     /// Names of everything that this hook may attach to.
     pub fn targets(self) -> Vec<&'static str> {
         ATTACH_POINTS
@@ -126,3 +134,7 @@ impl Hook {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "attach/tests.rs"]
+mod tests;

@@ -6,7 +6,7 @@ use dropwatch_common::{
     kernel_fields::{KERNEL_FIELDS, KernelField, SKB_SNAPSHOT_LEN},
 };
 
-use crate::btf::Btf;
+use crate::btf::{Arg, Btf};
 
 /// Values for globals of the eBPF programs, by name.
 pub(crate) type Globals = Vec<(&'static str, u32)>;
@@ -42,7 +42,13 @@ fn offset_of(btf: &Btf, field: &KernelField) -> Result<u32> {
     match member {
         Some(member) => {
             ensure!(
-                member.size == field.size && member.bits.is_none(),
+                member.bits.is_none(),
+                "{name} is a bit field on this kernel, dropwatch knows it with {} bytes; please \
+                 report it",
+                field.size
+            );
+            ensure!(
+                member.size == field.size,
                 "{name} has {} bytes on this kernel, dropwatch knows it with {}; please report it",
                 member.size,
                 field.size
@@ -77,10 +83,12 @@ pub(crate) struct TracepointLayout {
 /// # Errors
 /// The arguments are not where the eBPF program reads them.
 pub(crate) fn tracepoint(btf: &Btf) -> Result<Option<TracepointLayout>> {
-    let Some(arguments) = btf.tracepoint_args("kfree_skb") else {
-        return Ok(None);
-    };
-    let position = |wanted: &dyn Fn(&crate::btf::Arg) -> bool| arguments.iter().position(wanted);
+    let arguments = btf.tracepoint_args("kfree_skb");
+    arguments.map(|arguments| layout_of(&arguments)).transpose()
+}
+
+fn layout_of(arguments: &[Arg]) -> Result<TracepointLayout> {
+    let position = |wanted: &dyn Fn(&Arg) -> bool| arguments.iter().position(wanted);
     let skb = position(&|argument| argument.points_to("sk_buff"));
     let location = position(&|argument| argument.is_void_pointer());
     let reason = position(&|argument| argument.is_enum("skb_drop_reason"));
@@ -89,8 +97,12 @@ pub(crate) fn tracepoint(btf: &Btf) -> Result<Option<TracepointLayout>> {
         "the tracepoint skb:kfree_skb has arguments that dropwatch does not know: {arguments:?}; \
          please report it, and use --hook kprobe"
     );
-    Ok(Some(TracepointLayout {
+    Ok(TracepointLayout {
         has_reason: reason.is_some(),
         arguments: arguments.len(),
-    }))
+    })
 }
+
+#[cfg(test)]
+#[path = "layout/tests.rs"]
+mod tests;

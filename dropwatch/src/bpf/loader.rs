@@ -21,6 +21,7 @@ use dropwatch_common::{
 
 use super::{
     attach::{AttachPoint, Hook},
+    diagnostics::Diagnostics,
     layout::{self, Globals, TracepointLayout},
     stack_depth,
     transport::{PerfTransport, RingTransport, Transport},
@@ -35,9 +36,9 @@ use crate::{
 /// The eBPF object, embedded at build time.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf"));
 
-/// Size of the ring buffer, and of all perf buffers together: 4 MiB, room for
-/// some 20,000 records.
-const BUFFER_BYTES: u32 = 4 << 20;
+/// Size of the ring buffer, and of all perf buffers together: 8 MiB, room for
+/// some 40,000 records, a fifth of a second of the fastest flood.
+const BUFFER_BYTES: u32 = 8 << 20;
 
 /// Stacks that the stack-trace map holds. A stack whose place is taken goes
 /// into its record instead.
@@ -60,7 +61,7 @@ pub struct KernelSide {
 
 /// A loaded program with its link, `None` after it was detached.
 struct Attached {
-    program: &'static str,
+    point: &'static AttachPoint,
     link: Option<Link>,
 }
 
@@ -151,9 +152,12 @@ fn load_object(config: &Config, globals: &Globals) -> Result<Ebpf> {
         loader.override_global(name, value, true);
     }
     loader.map_max_entries("STACKS", if frames == 0 { 1 } else { STACK_ENTRIES });
-    if config.buffer != BufferChoice::Perf {
-        loader.map_max_entries("RECORDS_RING", BUFFER_BYTES);
-    }
+    // The kernel takes whole pages only, also of a ring that is not used.
+    let ring_bytes = match config.buffer {
+        BufferChoice::Perf => rustix::param::page_size() as u32,
+        BufferChoice::Auto | BufferChoice::Ring => BUFFER_BYTES,
+    };
+    loader.map_max_entries("RECORDS_RING", ring_bytes);
     let log_level = aya_log_level();
     loader.override_global(aya_log::LEVEL, &log_level, true);
     // Writing the verifier's log takes longer than the verification.
@@ -235,7 +239,10 @@ impl KernelSide {
             };
             match available.and_then(|()| self.attach(hook, btf)) {
                 Ok(()) => return Ok(()),
-                Err(error) => refusals.push(error.context(format!("hook {}", hook.name()))),
+                Err(error) => {
+                    log::info!("hook {} can't be used: {error:#}", hook.name());
+                    refusals.push(error.context(format!("hook {}", hook.name())));
+                }
             }
             self.detach()?;
             self.attached.clear();
@@ -257,8 +264,9 @@ impl KernelSide {
             self.attach_point(point)
                 .with_context(|| format!("attaching to {}", point.target))?;
             log::info!(
-                "hook {}: attached to {} (kernels: {}); does not see: {}",
+                "hook {} ({}): attached to {} (kernels: {}); does not see: {}",
                 hook.name(),
+                hook.merit(),
                 point.target,
                 point.kernels,
                 point.blind_to
@@ -278,7 +286,7 @@ impl KernelSide {
         };
         let link = link.map_err(|error| preflight::explain_bpf_error(error.into()))?;
         self.attached.push(Attached {
-            program: point.program,
+            point,
             link: Some(link),
         });
         Ok(())
@@ -293,7 +301,7 @@ impl KernelSide {
     /// A program can't be detached.
     pub fn detach(&mut self) -> Result<()> {
         for attached in &mut self.attached {
-            let program = self.ebpf.program_mut(attached.program);
+            let program = self.ebpf.program_mut(attached.point.program);
             match (attached.link.take(), program) {
                 (Some(Link::RawTracePoint(link)), Some(Program::RawTracePoint(program))) => {
                     program.detach(link)
@@ -301,7 +309,7 @@ impl KernelSide {
                 (Some(Link::KProbe(link)), Some(Program::KProbe(program))) => program.detach(link),
                 _ => Ok(()),
             }
-            .with_context(|| format!("detaching the program {}", attached.program))?;
+            .with_context(|| format!("detaching from {}", attached.point.target))?;
         }
         Ok(())
     }
@@ -324,32 +332,46 @@ impl KernelSide {
         })
     }
 
-    /// Drops for which the kernel did not run a program, because the program
-    /// ran already on the same processor. The kernel counts them from 5.12 on.
+    /// Drops for which the kernel did not run the tracepoint's program, because
+    /// it ran already on the same processor. The kernel counts them from 5.12
+    /// on.
     ///
     /// # Errors
     /// The kernel's count can't be read.
     pub fn missed(&self) -> Result<u64> {
-        let mut missed = 0;
-        for attached in &self.attached {
-            if let Some(program) = self.ebpf.program(attached.program) {
-                let fd = program.fd().context("reading a program's descriptor")?;
-                missed += recursion_misses(fd.as_fd().as_raw_fd())?;
-            }
-        }
-        Ok(missed)
+        self.recursion_misses(|hook| hook == Hook::Tracepoint)
     }
 
-    /// The diagnostics of the eBPF side, where they are on.
+    /// Calls of probed functions for which the kernel did not run the program.
+    /// Unlike [`KernelSide::missed`], they may or may not have been drops.
     ///
     /// # Errors
-    /// The object has no such diagnostics.
-    pub fn logger(&mut self) -> Result<Option<aya_log::EbpfLogger<&'static dyn log::Log>>> {
-        if aya_log_level() == 0 {
-            return Ok(None);
+    /// The kernel's count can't be read.
+    pub fn skipped_probes(&self) -> Result<u64> {
+        self.recursion_misses(|hook| hook == Hook::Kprobe)
+    }
+
+    fn recursion_misses(&self, wanted: impl Fn(Hook) -> bool) -> Result<u64> {
+        let mut misses = 0;
+        for attached in self
+            .attached
+            .iter()
+            .filter(|attached| wanted(attached.point.hook))
+        {
+            if let Some(program) = self.ebpf.program(attached.point.program) {
+                let fd = program.fd().context("reading a program's descriptor")?;
+                misses += recursion_misses(fd.as_fd().as_raw_fd())?;
+            }
         }
-        let logger = aya_log::EbpfLogger::init(&mut self.ebpf);
-        Ok(Some(logger.context("opening the eBPF side's diagnostics")?))
+        Ok(misses)
+    }
+
+    /// The diagnostics of the eBPF side.
+    ///
+    /// # Errors
+    /// They can't be opened.
+    pub fn diagnostics(&mut self) -> Result<Diagnostics> {
+        Diagnostics::new(&mut self.ebpf, aya_log_level())
     }
 }
 

@@ -40,3 +40,7 @@ fn value_size_position(object: &[u8]) -> Result<usize> {
         start + symbol.address() + VALUE_SIZE_OFFSET,
     )?)
 }
+
+#[cfg(test)]
+#[path = "stack_depth/tests.rs"]
+mod tests;

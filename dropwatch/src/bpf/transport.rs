@@ -1,6 +1,9 @@
 //! How records get from the kernel to user space.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{Ordering, fence},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use aya::{
@@ -21,7 +24,7 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Most records that one call of [`Transport::drain`] hands over, so that
 /// signals and output get their turn in a flood.
-const DRAIN_LIMIT: usize = 4096;
+const DRAIN_LIMIT: usize = 1024;
 
 /// The buffer in use.
 pub enum Transport {
@@ -32,8 +35,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// Hands the records that wait to `handle`, at most some thousand, and
-    /// returns their number.
+    /// Hands the records that wait to `handle`, and returns their number: of the
+    /// ring buffer a thousand at most, of the perf buffers what they hold.
     ///
     /// # Errors
     /// Those of `handle`.
@@ -109,6 +112,7 @@ impl RingTransport {
             self.waits
                 .set(0, 1, 0)
                 .context("asking the kernel side for a wake-up")?;
+            fence(Ordering::SeqCst);
             self.asked = true;
             return Ok(());
         }
@@ -118,6 +122,9 @@ impl RingTransport {
             .await
             .context("waiting for the ring buffer")?;
         ready.clear_ready();
+        // The flag is down now, even if the record that is first in line is not
+        // finished yet and this wake-up finds nothing: ask again.
+        self.asked = false;
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Call sites and stacks as text, cached.
 
 use std::{
-    collections::HashMap,
     fmt::Write as _,
     time::{Duration, Instant},
 };
+
+use rustc_hash::FxHashMap;
 
 use super::symbol::{Symbol, Symbols};
 use crate::record::Stack;
@@ -32,9 +33,9 @@ pub(crate) struct Locations {
     /// Most callers that are shown; 0 where stacks are off.
     depth: usize,
     /// Text of call sites by address.
-    sites: HashMap<u64, String>,
+    sites: FxHashMap<u64, String>,
     /// Text of stacks by id, with the call site they belong to.
-    stacks: HashMap<u32, (u64, Option<String>)>,
+    stacks: FxHashMap<u32, (u64, Option<String>)>,
     /// Text of the stack that came in the record.
     inline: Option<String>,
     /// When the modules were last looked at.
@@ -47,8 +48,8 @@ impl Locations {
         Self {
             symbols,
             depth,
-            sites: HashMap::new(),
-            stacks: HashMap::new(),
+            sites: FxHashMap::default(),
+            stacks: FxHashMap::default(),
             inline: None,
             checked: Instant::now(),
         }
@@ -98,8 +99,7 @@ impl Locations {
             if self.depth == 0 {
                 self.learn(&[location]);
             }
-            let mut text = String::new();
-            write_symbol(location, self.symbols.lookup(location), &mut text);
+            let text = self.site(location);
             insert_bounded(&mut self.sites, location, text);
         }
         let site = self.sites.get(&location).map_or("-", String::as_str);
@@ -138,14 +138,25 @@ impl Locations {
         }
     }
 
+    /// Text of the call site, `-` if the kernel side could not read it.
+    fn site(&self, location: u64) -> String {
+        if location == 0 {
+            return "-".to_owned();
+        }
+        let mut text = String::new();
+        write_symbol(location, self.symbols.lookup(location), &mut text);
+        text
+    }
+
     /// Text of the callers of the call site, `None` if the stack is not one of
-    /// this call site.
+    /// this call site or ends with it.
     ///
     /// What lies inside of the call site is the freeing function, the hook and
     /// the eBPF program.
     fn callers(&mut self, location: u64, frames: &[u64]) -> Option<String> {
-        self.learn(frames);
         let site = self.site_position(location, frames)?;
+        // Not the frames before it: dropwatch's own program is among them.
+        self.learn(&frames[site..]);
         let mut text = String::new();
         for frame in frames.iter().skip(site + 1).take(self.depth) {
             if !text.is_empty() {
@@ -153,7 +164,7 @@ impl Locations {
             }
             write_symbol(*frame, self.symbols.lookup_return(*frame), &mut text);
         }
-        Some(text)
+        (!text.is_empty()).then_some(text)
     }
 
     /// Which frame is the call site: the one with its address or, where a
@@ -184,9 +195,13 @@ fn write_symbol(address: u64, symbol: Option<Symbol<'_>>, text: &mut String) {
     debug_assert!(written.is_ok(), "writing to a string can't fail");
 }
 
-fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut HashMap<K, V>, key: K, value: V) {
+fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut FxHashMap<K, V>, key: K, value: V) {
     if cache.len() >= CACHE_LIMIT {
         cache.clear();
     }
     cache.insert(key, value);
 }
+
+#[cfg(test)]
+#[path = "location/tests.rs"]
+mod tests;

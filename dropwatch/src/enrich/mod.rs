@@ -66,10 +66,16 @@ impl Enricher {
                 StackSource::Id(id) => stack_of_id(id),
                 StackSource::Frames => Some(decoded.frames().collect()),
             });
+        // The ethertype came with the length.
+        let ethertype = if has(present::LEN) {
+            event.ethertype
+        } else {
+            0
+        };
         DropRecord {
             time: self.clock.time(event.time_ns),
             reason: has(present::REASON).then(|| self.reasons.name(event.reason)),
-            packet: Packet::parse(u16::from_be(event.ethertype), decoded.headers()),
+            packet: Packet::parse(u16::from_be(ethertype), decoded.headers()),
             len: has(present::LEN).then_some(event.len),
             device: has(present::DEV).then(|| Device {
                 ifindex: event.ifindex,
@@ -84,3 +90,6 @@ impl Enricher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

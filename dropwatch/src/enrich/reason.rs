@@ -5,12 +5,12 @@
 //! reasons are in the BTF of the module that registers them, which is read when the first such
 //! reason is seen: until then the module may not even be loaded.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use rustc_hash::FxHashMap;
 
 use crate::btf::{Btf, Enumerator};
 
@@ -33,8 +33,8 @@ const ENUM_NAME: &str = "drop_reason";
 /// `openvswitch:7` (the low 16 bits) if its subsystem has a name, and as `subsys5:7` if not.
 #[derive(Debug)]
 pub struct ReasonNames {
-    names: HashMap<u32, Box<str>>,
-    subsystems: HashMap<u32, Subsystem>,
+    names: FxHashMap<u32, Box<str>>,
+    subsystems: FxHashMap<u32, Subsystem>,
     has_reasons: bool,
     consumed: Option<u32>,
     not_dropped_yet: Option<u32>,
@@ -61,7 +61,7 @@ impl ReasonNames {
             u32::try_from(found.value).ok()
         };
         let mut this = Self {
-            names: HashMap::new(),
+            names: FxHashMap::default(),
             subsystems: subsystems(kernel),
             has_reasons: !core.is_empty(),
             consumed: value_of("SKB_CONSUMED"),
@@ -169,7 +169,7 @@ impl ReasonNames {
 /// Writes a reason without a name into `text`.
 fn as_number<'a>(
     reason: u32,
-    subsystems: &HashMap<u32, Subsystem>,
+    subsystems: &FxHashMap<u32, Subsystem>,
     text: &'a mut String,
 ) -> &'a str {
     text.clear();
@@ -185,9 +185,9 @@ fn as_number<'a>(
 }
 
 /// The subsystems by number, without the core one; empty before 6.4.
-fn subsystems(kernel: &Btf) -> HashMap<u32, Subsystem> {
+fn subsystems(kernel: &Btf) -> FxHashMap<u32, Subsystem> {
     let values = kernel.enum_values("skb_drop_reason_subsys");
-    let mut subsystems = HashMap::new();
+    let mut subsystems = FxHashMap::default();
     for Enumerator { name, value } in values.unwrap_or_default() {
         let Some(name) = name.strip_prefix(SUBSYS_PREFIX) else {
             continue;

@@ -78,6 +78,21 @@ impl Symbols {
         })
     }
 
+    /// No symbols at all, for kernels that do not show theirs.
+    pub fn none() -> Self {
+        Self {
+            table: Table {
+                hidden: true,
+                ..Table::default()
+            },
+            kallsyms: PathBuf::new(),
+            modules: PathBuf::new(),
+            modules_seen: 0,
+            loaded: Instant::now(),
+            pause: LONGEST_PAUSE,
+        }
+    }
+
     /// Whether the kernel showed names but no addresses; then no lookup finds anything, and the
     /// caller says so once with [`HIDDEN_WARNING`].
     pub fn hidden(&self) -> bool {

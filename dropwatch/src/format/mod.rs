@@ -14,6 +14,15 @@ use crate::record::DropRecord;
 pub trait Format {
     /// Appends one drop to `line`, final newline included.
     fn write(&mut self, record: &DropRecord<'_>, line: &mut Vec<u8>);
+
+    /// Tells the columns of the terminal that lines go to, `None` for a pipe or
+    /// a file. To be ignored by formats that are not for people.
+    fn set_width(&mut self, _columns: Option<usize>) {}
+}
+
+/// The format that the user asked for.
+pub fn new(options: &TextOptions) -> Box<dyn Format> {
+    Box::new(TextFormat::new(options))
 }
 
 /// Appends formatted text. Slower than copying bytes: for what is rare.

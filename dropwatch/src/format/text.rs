@@ -48,14 +48,13 @@ impl TextFormat {
             width: options.width,
         }
     }
-
-    /// Sets the columns of the terminal, see [`TextOptions::width`].
-    pub fn set_width(&mut self, width: Option<usize>) {
-        self.width = width;
-    }
 }
 
 impl Format for TextFormat {
+    fn set_width(&mut self, columns: Option<usize>) {
+        self.width = columns;
+    }
+
     fn write(&mut self, record: &DropRecord<'_>, line: &mut Vec<u8>) {
         let DropRecord {
             time,
@@ -129,7 +128,7 @@ fn write_packet(packet: &Packet, line: &mut Vec<u8>) {
         None => (None, None),
     };
     let (source_port, destination_port) = match packet.transport {
-        Transport::Ports { ports, .. } => (
+        Transport::Ports { ports } | Transport::Tcp { ports, .. } => (
             Some(ports.map(|(source, _)| source)),
             Some(ports.map(|(_, destination)| destination)),
         ),
@@ -175,17 +174,15 @@ fn write_ipv6(address: Ipv6Addr, line: &mut Vec<u8>) {
 /// Appends what the transport header says beyond the ports.
 fn write_transport(transport: Transport, line: &mut Vec<u8>) {
     match transport {
-        Transport::Ports {
-            tcp_flags: Some(flags),
-            ..
-        } => write_tcp_flags(flags, line),
+        Transport::Tcp { flags, .. } => write_tcp_flags(flags, line),
         Transport::Icmp {
             type_code: Some((icmp_type, code)),
         } => {
             write_number(" icmp=", Some(u32::from(icmp_type)), line);
             write_number("/", Some(u32::from(code)), line);
         }
-        _ => {}
+        Transport::Icmp { type_code: None } => line.extend_from_slice(b" icmp=-"),
+        Transport::Ports { .. } | Transport::None => {}
     }
 }
 
@@ -201,8 +198,12 @@ const TCP_FLAGS: [(u8, &str); 8] = [
     (0x80, "CWR"),
 ];
 
-fn write_tcp_flags(flags: u8, line: &mut Vec<u8>) {
+fn write_tcp_flags(flags: Option<u8>, line: &mut Vec<u8>) {
     line.extend_from_slice(b" flags=");
+    let Some(flags) = flags else {
+        line.push(b'-');
+        return;
+    };
     if flags == 0 {
         line.extend_from_slice(b"none");
     }
@@ -294,16 +295,21 @@ fn write_number<N: itoa::Integer>(key: &str, number: Option<N>, line: &mut Vec<u
 
 /// Appends a name that others may have chosen: everything but visible ASCII,
 /// and the backslash, is written as `\xNN`, so that a value holds no white
-/// space and a terminal sees no control characters.
+/// space and a terminal sees no control characters. So is a lone `-`, which
+/// stands for what can't be known.
 fn write_escaped(name: &[u8], line: &mut Vec<u8>) {
     if name.is_empty() {
         line.push(b'-');
     }
     for &byte in name {
-        if byte.is_ascii_graphic() && byte != b'\\' {
+        if byte.is_ascii_graphic() && byte != b'\\' && name != b"-" {
             line.push(byte);
         } else {
             append(line, format_args!("\\x{byte:02x}"));
         }
     }
 }
+
+#[cfg(test)]
+#[path = "text/tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! A running dropwatch, and what the kernel knows of it.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     thread,
@@ -22,12 +22,12 @@ const START_TIME: Duration = Duration::from_secs(30);
 /// How often to look whether the tracer is ready: the precision of that time.
 const READY_POLL: Duration = Duration::from_micros(500);
 
-/// How long the output must not have grown for the tracer to be done with it.
+/// How long nothing must have been written for the tracer to be done.
 const QUIET_TIME: Duration = Duration::from_millis(100);
 
 /// Where the lines go.
 pub(super) enum Sink {
-    /// To a file in memory.
+    /// To a file in memory, over what is in it.
     File,
     /// To this process.
     Pipe,
@@ -56,10 +56,13 @@ impl<'a> Tracer<'a> {
             .arg(work.ready_file())
             .stdin(Stdio::null())
             .stdout(match sink {
-                Sink::File => create(&work.stdout())?.into(),
+                Sink::File => open(&work.stdout(), OpenOptions::new().write(true))?.into(),
                 Sink::Pipe => Stdio::piped(),
             })
-            .stderr(create(&work.stderr())?)
+            .stderr(open(
+                &work.stderr(),
+                OpenOptions::new().write(true).create(true).truncate(true),
+            )?)
             .env_remove("RUST_LOG");
         let start = Instant::now();
         let process = command
@@ -113,15 +116,14 @@ impl<'a> Tracer<'a> {
 
     /// Waits until the lines of all drops so far are in the file.
     pub(super) fn wait_until_drained(&self) -> Result<()> {
-        let path = self.work.stdout();
-        let len = || -> Result<u64> {
-            let metadata = path.metadata().context("looking at dropwatch's output")?;
-            Ok(metadata.len())
+        let written = || -> Result<u64> {
+            let stdout = self.proc("fdinfo/1")?;
+            field(&stdout, "pos:").context("no position in dropwatch's output")
         };
-        let mut before = len()?;
+        let mut before = written()?;
         loop {
             thread::sleep(QUIET_TIME);
-            let now = len()?;
+            let now = written()?;
             if now == before {
                 return Ok(());
             }
@@ -210,8 +212,9 @@ impl ProgramRuns {
     }
 }
 
-fn create(path: &Path) -> Result<File> {
-    File::create(path).with_context(|| format!("creating {}", path.display()))
+fn open(path: &Path, options: &OpenOptions) -> Result<File> {
+    let file = options.open(path);
+    file.with_context(|| format!("opening {}", path.display()))
 }
 
 /// The number behind `key` in a file of /proc.

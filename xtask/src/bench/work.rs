@@ -1,12 +1,13 @@
 //! Where the files of a run are.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     process,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use xtask::cache;
 
 /// A folder in memory, for a disk would be part of the figures. Removed with
@@ -14,10 +15,22 @@ use xtask::cache;
 pub(super) struct WorkDir(PathBuf);
 
 impl WorkDir {
-    pub(super) fn new() -> Result<Self> {
+    /// Creates the folder with an output file that `output_bytes` fit into.
+    pub(super) fn new(output_bytes: u64) -> Result<Self> {
         let path = PathBuf::from(format!("/dev/shm/dropwatch-bench-{}", process::id()));
         cache::empty_dir(&path)?;
-        Ok(Self(path))
+        let work = Self(path);
+        work.fill_stdout(output_bytes)
+            .context("filling a file in /dev/shm")?;
+        Ok(work)
+    }
+
+    /// Fills the output file, which is then overwritten: finding and clearing
+    /// new memory for it would be most of the tracer's time per line.
+    fn fill_stdout(&self, bytes: u64) -> io::Result<()> {
+        let mut file = File::create(self.stdout())?;
+        io::copy(&mut io::repeat(b'\n').take(bytes), &mut file)?;
+        Ok(())
     }
 
     /// Created by dropwatch once it sees drops.
@@ -35,9 +48,14 @@ impl WorkDir {
         self.0.join("stderr")
     }
 
-    /// Removes what the run before has left.
+    /// Removes the sign that the tracer before was ready.
     pub(super) fn clear(&self) -> Result<()> {
-        cache::empty_dir(self.path())
+        match fs::remove_file(self.ready_file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context("removing the ready file")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn path(&self) -> &Path {

@@ -1,0 +1,37 @@
+use super::*;
+
+/// The eBPF object as it is built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf"));
+
+#[test]
+fn only_the_size_of_a_stack_changes() {
+    let mut object = OBJECT.to_vec();
+    set(&mut object, 22).unwrap();
+    let position = value_size_position(&object).unwrap();
+    // Before it are `BPF_MAP_TYPE_STACK_TRACE` and the size of a key.
+    let before: Vec<u8> = [7_u32, 4].into_iter().flat_map(u32::to_ne_bytes).collect();
+    assert_eq!(object[position - 8..position], before);
+    assert_eq!(object[position..position + 4], 176_u32.to_ne_bytes());
+    object[position..position + 4].copy_from_slice(&OBJECT[position..position + 4]);
+    assert!(object == OBJECT, "something else has changed, too");
+}
+
+#[test]
+fn what_is_no_object_is_an_error() {
+    for bytes in [&b""[..], b"not an object", &OBJECT[..100]] {
+        let error = set(&mut bytes.to_vec(), 22).unwrap_err();
+        assert_eq!(error.to_string(), "finding the stack-trace map");
+    }
+}
+
+#[test]
+fn an_object_without_the_map_is_an_error() {
+    let mut object = OBJECT.to_vec();
+    for start in 0..object.len() - 8 {
+        if object[start..].starts_with(b"\0STACKS\0") {
+            object[start + 1] = b'R';
+        }
+    }
+    let error = format!("{:#}", set(&mut object, 22).unwrap_err());
+    assert!(error.contains("no map STACKS"), "{error}");
+}

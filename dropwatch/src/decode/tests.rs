@@ -1,0 +1,92 @@
+use std::mem::offset_of;
+
+use dropwatch_common::event::EVENT_SIZE;
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+/// Bytes of a record that says to have so many bytes of headers and frames, and
+/// `extra` bytes more or less than that.
+fn record(mut bytes: Vec<u8>, headers_len: u16, frame_count: u16, extra: isize) -> Vec<u8> {
+    let mut set = |offset: usize, value: u16| {
+        bytes[offset..offset + 2].copy_from_slice(&value.to_ne_bytes());
+    };
+    set(offset_of!(DropEvent, headers_len), headers_len);
+    set(offset_of!(DropEvent, frame_count), frame_count);
+    let len = EVENT_SIZE + usize::from(frame_count) * 8;
+    bytes.resize(len.saturating_add_signed(extra), 0xaa);
+    bytes
+}
+
+#[test]
+fn frames_come_in_their_order() {
+    let mut bytes = record(vec![0; EVENT_SIZE], 0, 3, 0);
+    for (index, frame) in [1_u64, u64::MAX, 3].into_iter().enumerate() {
+        let start = EVENT_SIZE + index * 8;
+        bytes[start..start + 8].copy_from_slice(&frame.to_ne_bytes());
+    }
+    let decoded = decode(&bytes).unwrap();
+    assert_eq!(decoded.frames().collect::<Vec<_>>(), [1, u64::MAX, 3]);
+    assert!(decoded.headers().is_empty());
+}
+
+#[test]
+fn limits_are_those_of_the_record() {
+    let is_record = |headers_len, frame_count, extra| {
+        decode(&record(
+            vec![0; EVENT_SIZE],
+            headers_len,
+            frame_count,
+            extra,
+        ))
+        .is_some()
+    };
+    assert!(is_record(96, 127, 0) && is_record(96, 127, 7));
+    assert!(!is_record(97, 127, 0) && !is_record(96, 128, 0));
+    assert!(!is_record(96, 127, 8) && !is_record(96, 127, -1));
+}
+
+#[test]
+fn names_end_at_the_first_nul() {
+    for (name, expected) in [
+        (&b"eth0\0junk"[..], &b"eth0"[..]),
+        (b"\0junk", b""),
+        (b"no nul", b"no nul"),
+        (b"", b""),
+    ] {
+        assert_eq!(until_nul(name), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn random_bytes_are_no_reason_to_panic(bytes in vec(any::<u8>(), 0..1400)) {
+        if let Some(decoded) = decode(&bytes) {
+            let frames = decoded.frames().count();
+            let len = EVENT_SIZE + frames * 8;
+            prop_assert!((len..=len + MAX_PADDING).contains(&bytes.len()));
+            prop_assert!(decoded.headers().len() <= HEADERS_LEN);
+        }
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_it_says(
+        bytes in vec(any::<u8>(), EVENT_SIZE),
+        headers_len in prop_oneof![4 => 0..=100_u16, 1 => any::<u16>()],
+        frame_count in prop_oneof![4 => 0..=130_u16, 1 => any::<u16>()],
+        extra in prop_oneof![1 => Just(0), 2 => -16..=16_isize],
+    ) {
+        let bytes = record(bytes, headers_len, frame_count, extra);
+        let is_record = headers_len <= 96 && frame_count <= 127 && (0..=7).contains(&extra);
+        match decode(&bytes) {
+            Some(decoded) => {
+                prop_assert!(is_record);
+                prop_assert_eq!(decoded.headers().len(), usize::from(headers_len));
+                prop_assert_eq!(decoded.frames().count(), usize::from(frame_count));
+            }
+            None => prop_assert!(!is_record),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Sends UDP datagrams to a closed port on the loopback device of a network namespace of its own,
+//! so that the kernel drops each of them, and tells how long one took: needs root and `ip`.
+#![expect(
+    clippy::print_stdout,
+    reason = "the result is what this program is for"
+)]
+
+use std::{
+    fs::{self, File},
+    net::{Ipv4Addr, UdpSocket},
+    os::{
+        fd::{FromRawFd as _, OwnedFd, RawFd},
+        unix::fs::MetadataExt as _,
+    },
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use dropwatch_tests::world::run_command;
+use nix::{
+    libc,
+    sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
+    unistd::Pid,
+};
+
+const USAGE: &str = "\
+usage: flood [OPTIONS]
+  --packets N    how many datagrams [default: 300000]
+  --size BYTES   payload of each [default: 100]
+  --cpu N        the processor to send from [default: 0]
+  --bpf-stats    make the kernel measure eBPF programs meanwhile";
+
+/// What the kernel calls this process: dropwatch's `--comm` selects its drops.
+const COMM: &str = "dwflood";
+
+/// Where nobody listens: `discard`, and the namespace is empty.
+const CLOSED_PORT: u16 = 9;
+
+/// Packets between two looks at the clock: about as long as a tracer sleeps between two looks at
+/// its buffer, and short enough for most to pass without another process on the processor.
+const CHUNK: u32 = 100;
+
+/// `BPF_ENABLE_STATS` of `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
+const BPF_ENABLE_STATS: libc::c_int = 32;
+
+struct Options {
+    packets: u32,
+    size: usize,
+    cpu: usize,
+    bpf_stats: bool,
+}
+
+/// Time of the whole send loop, and of its undisturbed part.
+struct Timing {
+    /// All of the time, whatever else the processor did in it.
+    mean_ns: f64,
+    /// The median over the chunks, which tells the cost also on a machine that others use.
+    median_ns: f64,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("flood: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let options = options(std::env::args().skip(1))?;
+    // One CPU, one thread: the kernel then receives where it sent, under this name.
+    pin(options.cpu)?;
+    let netns = enter_own_netns()?;
+    fs::write("/proc/self/comm", COMM).context("setting the name of this process")?;
+    // The kernel measures until this is closed, so there is nothing to put back.
+    let stats = options.bpf_stats.then(enable_bpf_stats).transpose()?;
+    let timing = send(options.packets, options.size)?;
+    drop(stats);
+    println!(
+        "packets={} ns_per_packet={:.1} median_ns_per_packet={:.1} netns={netns}",
+        options.packets, timing.mean_ns, timing.median_ns
+    );
+    Ok(())
+}
+
+fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
+    let mut options = Options {
+        packets: 300_000,
+        size: 100,
+        cpu: 0,
+        bpf_stats: false,
+    };
+    while let Some(arg) = args.next() {
+        let mut number = || -> Result<u32> {
+            let value = args.next().unwrap_or_default();
+            value
+                .parse()
+                .with_context(|| format!("{arg} needs a number, not {value:?}\n{USAGE}"))
+        };
+        match arg.as_str() {
+            "--packets" => options.packets = number()?,
+            "--size" => options.size = number()? as usize,
+            "--cpu" => options.cpu = number()? as usize,
+            "--bpf-stats" => options.bpf_stats = true,
+            _ => bail!("unknown option {arg}\n{USAGE}"),
+        }
+    }
+    ensure!(options.packets > 0, "--packets must be at least 1");
+    Ok(options)
+}
+
+fn pin(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .with_context(|| format!("pinning to processor {cpu}"))
+}
+
+/// Moves into a new namespace with its loopback device up; returns its inode number.
+fn enter_own_netns() -> Result<u64> {
+    unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+    run_command("ip link set lo up")?;
+    let netns = File::open("/proc/self/ns/net").and_then(|file| file.metadata());
+    Ok(netns.context("reading /proc/self/ns/net")?.ino())
+}
+
+fn enable_bpf_stats() -> Result<OwnedFd> {
+    // The whole of `union bpf_attr` as this command knows it: `enable_stats.type`, in which 0 is
+    // BPF_STATS_RUN_TIME.
+    let attr: u32 = 0;
+    // SAFETY: `attr` is valid for the size that is given, and outlives the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_ENABLE_STATS,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    };
+    let fd = nix::errno::Errno::result(fd).context("making the kernel measure eBPF programs")?;
+    let fd = RawFd::try_from(fd).context("the kernel's file descriptor")?;
+    // SAFETY: the kernel has just opened it for this process, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn send(packets: u32, size: usize) -> Result<Timing> {
+    // Not connected: the ICMP errors that come back would make every other send fail.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("binding a UDP socket")?;
+    let payload = vec![0_u8; size];
+    let mut chunk_ns = Vec::with_capacity(packets.div_ceil(CHUNK) as usize);
+    let mut left = packets;
+    let start = Instant::now();
+    let mut chunk_start = start;
+    while left > 0 {
+        let count = left.min(CHUNK);
+        for _ in 0..count {
+            socket
+                .send_to(&payload, (Ipv4Addr::LOCALHOST, CLOSED_PORT))
+                .context("sending a datagram")?;
+        }
+        left -= count;
+        let now = Instant::now();
+        chunk_ns.push(ns_per_packet(now - chunk_start, count));
+        chunk_start = now;
+    }
+    Ok(Timing {
+        mean_ns: ns_per_packet(start.elapsed(), packets),
+        median_ns: median(chunk_ns),
+    })
+}
+
+fn ns_per_packet(time: Duration, packets: u32) -> f64 {
+    time.as_secs_f64() * 1e9 / f64::from(packets)
+}
+
+/// The middle of `values`, 0 if there are none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

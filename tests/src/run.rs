@@ -1,0 +1,487 @@
+//! Plays the scenarios against running dropwatch processes.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    dropwatch::Dropwatch,
+    judge::{Judge, comparable},
+    kernel::{self, Kernel},
+    line::{Line, symbol},
+    oracle::{Oracle, Places},
+    scenario::{Printed, SCENARIOS, Scenario},
+    traffic::Packet,
+    world::World,
+};
+
+/// How long lines may take. They come within milliseconds; an emulated CPU that three others share
+/// needs longer.
+const LINES_WITHIN: Duration = Duration::from_secs(20);
+/// How long to look out for lines that must not come.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// How many differences are worth showing.
+const SHOWN: usize = 3;
+
+/// A way to run dropwatch: hook and buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// `--hook`
+    pub hook: String,
+    /// `--buffer`
+    pub buffer: String,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.hook, self.buffer)
+    }
+}
+
+/// What became of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should be.
+    Passed,
+    /// What is wrong.
+    Failed(String),
+    /// Why it can't run here.
+    Ignored(String),
+}
+
+impl From<Result<()>> for Outcome {
+    fn from(result: Result<()>) -> Self {
+        match result {
+            Ok(()) => Self::Passed,
+            Err(error) => Self::Failed(format!("{error:#}")),
+        }
+    }
+}
+
+/// Everything that a run needs to know.
+#[derive(Debug)]
+pub struct Runner {
+    /// The program.
+    pub dropwatch: PathBuf,
+    /// The ways to run it.
+    pub ways: Vec<Way>,
+    /// Only tests whose name contains one of these; all if there is none.
+    pub filters: Vec<String>,
+    /// A scenario that can't be set up for want of a module has failed.
+    pub strict: bool,
+    /// The running kernel.
+    pub kernel: Kernel,
+    /// The kernel's own record of drops, where it can be had.
+    pub oracle: Option<Oracle>,
+}
+
+impl Runner {
+    /// The names of all tests, in the order of the table.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = SCENARIOS
+            .iter()
+            .flat_map(|scenario| self.names_of(scenario))
+            .collect();
+        names.extend(self.ways.iter().map(|way| format!("{way}/account")));
+        names
+    }
+
+    fn names_of(&self, scenario: &Scenario) -> Vec<String> {
+        let ways = self.ways.iter().map(Way::to_string);
+        ways.chain(comparisons(scenario).map(str::to_owned))
+            .map(|by| format!("{by}/{}", scenario.name))
+            .collect()
+    }
+
+    /// Runs the tests and tells each outcome as soon as it is known.
+    pub fn run(&self, tell: &mut dyn FnMut(String, Outcome)) {
+        let mut tell = |name: String, outcome| {
+            if self.selects(&name) {
+                tell(name, outcome);
+            }
+        };
+        let selected: Vec<&Scenario> = SCENARIOS
+            .iter()
+            .filter(|scenario| {
+                self.names_of(scenario)
+                    .iter()
+                    .any(|name| self.selects(name))
+            })
+            .collect();
+        let (own, shared): (Vec<&Scenario>, Vec<&Scenario>) = selected
+            .into_iter()
+            .partition(|scenario| !scenario.flags.is_empty());
+        self.run_group(&[], &shared, &mut tell);
+        for scenario in own {
+            self.run_group(scenario.flags, &[scenario], &mut tell);
+        }
+    }
+
+    fn selects(&self, name: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+    }
+
+    fn run_group(
+        &self,
+        flags: &[&str],
+        scenarios: &[&Scenario],
+        tell: &mut dyn FnMut(String, Outcome),
+    ) {
+        if scenarios.is_empty() {
+            return;
+        }
+        let mut watchers = Vec::new();
+        for way in &self.ways {
+            if way.hook == "kprobe" && !kernel::has_kprobes() {
+                let ignored = Outcome::Ignored("this kernel has no kprobes".to_owned());
+                for scenario in scenarios {
+                    tell(format!("{way}/{}", scenario.name), ignored.clone());
+                }
+                if flags.is_empty() {
+                    tell(format!("{way}/account"), ignored);
+                }
+                continue;
+            }
+            // Started one beside the other, for a start is the slow part.
+            watchers.push(Watcher {
+                way,
+                dropwatch: self.spawn(way, flags),
+                sent: 0,
+            });
+        }
+        for watcher in &mut watchers {
+            watcher.wait_ready();
+        }
+        // Kept to the end: a namespace's inode number must not come back while lines may.
+        let mut worlds = Vec::new();
+        for scenario in scenarios {
+            worlds.extend(self.play(scenario, &mut watchers, tell));
+        }
+        if flags.is_empty() {
+            for watcher in watchers {
+                tell(
+                    format!("{}/account", watcher.way),
+                    watcher.account(Printed::All).into(),
+                );
+            }
+        }
+    }
+
+    fn spawn(&self, way: &Way, flags: &[&str]) -> Result<Dropwatch> {
+        let own_pid = std::process::id().to_string();
+        let mut args = vec!["--hook", &way.hook, "--buffer", &way.buffer];
+        if flags.is_empty() {
+            // Tells apart packets that look the same.
+            args.push("--fields=+skb");
+        }
+        args.extend(
+            flags
+                .iter()
+                .map(|flag| if *flag == "{pid}" { &own_pid } else { *flag }),
+        );
+        Dropwatch::spawn(&self.dropwatch, &args)
+    }
+
+    /// Plays one scenario and judges each watcher's lines about it.
+    fn play(
+        &self,
+        scenario: &Scenario,
+        watchers: &mut Vec<Watcher<'_>>,
+        tell: &mut dyn FnMut(String, Outcome),
+    ) -> Option<World> {
+        let (world, packets) = match self.make_traffic(scenario) {
+            Ok(made) => made,
+            Err(error) => {
+                let outcome = self.outcome_of_set_up(scenario, &error);
+                let ways = watchers.iter().map(|watcher| watcher.way.to_string());
+                for by in ways.chain(comparisons(scenario).map(str::to_owned)) {
+                    tell(format!("{by}/{}", scenario.name), outcome.clone());
+                }
+                return None;
+            }
+        };
+        let judge = Judge::new(scenario, self.kernel, &packets, &world);
+        await_lines(&judge, watchers);
+        let mut outputs = Vec::new();
+        for watcher in watchers.iter_mut() {
+            watcher.sent += packets.len();
+            let lines = judge.own_lines(&watcher.lines());
+            outputs.push(Output {
+                verdict: watcher.verdict(&judge, &lines),
+                way: watcher.way.to_string(),
+                lines,
+            });
+        }
+        if !scenario.flags.is_empty() {
+            // Nothing else is played to these: their end belongs to this scenario.
+            for (watcher, output) in watchers.drain(..).zip(&mut outputs) {
+                let end = Outcome::from(watcher.account(scenario.printed));
+                if output.verdict == Outcome::Passed {
+                    output.verdict = end;
+                }
+            }
+        }
+        let agree = agreement(&outputs);
+        let oracle = self.oracle_agrees(&outputs);
+        for output in outputs {
+            tell(format!("{}/{}", output.way, scenario.name), output.verdict);
+        }
+        for (by, outcome) in comparisons(scenario).zip([agree, oracle]) {
+            tell(format!("{by}/{}", scenario.name), outcome);
+        }
+        Some(world)
+    }
+
+    fn make_traffic(&self, scenario: &Scenario) -> Result<(World, Vec<Packet>)> {
+        for module in scenario.modules {
+            // Whether it is there shows when the set-up needs it.
+            kernel::load_module(module);
+        }
+        let world = World::new().context("making the world")?;
+        world
+            .set_up(scenario.set_up.iter().copied())
+            .context(SET_UP)?;
+        if let Some(oracle) = &self.oracle {
+            oracle.take()?;
+        }
+        let packets = (scenario.traffic)(&world).context("making traffic")?;
+        Ok((world, packets))
+    }
+
+    fn outcome_of_set_up(&self, scenario: &Scenario, error: &anyhow::Error) -> Outcome {
+        let lacks = scenario
+            .modules
+            .iter()
+            .find(|module| !kernel::load_module(module));
+        match lacks {
+            Some(module) if !self.strict && error.to_string() == SET_UP => {
+                Outcome::Ignored(format!("no kernel module {module}"))
+            }
+            _ => Outcome::Failed(format!("{error:#}")),
+        }
+    }
+
+    /// Every line has to be in the kernel's own record, which may have more: it is of the whole
+    /// machine.
+    fn oracle_agrees(&self, outputs: &[Output]) -> Outcome {
+        let Some(oracle) = &self.oracle else {
+            return Outcome::Ignored("no tracefs to compare with".to_owned());
+        };
+        if outputs.iter().all(|output| output.lines.is_empty()) {
+            return Outcome::Failed("no line to compare".to_owned());
+        }
+        let check = || {
+            let record = oracle.take()?;
+            // The record of an older kernel (6.1) shows addresses only: then the reason has to do.
+            let named = record
+                .keys()
+                .all(|(_, place)| !place.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let record = if named { record } else { by_reason(record) };
+            for output in outputs {
+                let lines = places(&output.lines)?;
+                for (place, count) in if named { lines } else { by_reason(lines) } {
+                    let recorded = record.get(&place).copied().unwrap_or(0);
+                    ensure!(
+                        count <= recorded,
+                        "{}: {count} lines with reason {} at {}, but the kernel recorded {recorded}",
+                        output.way,
+                        place.0,
+                        place.1
+                    );
+                }
+            }
+            Ok(())
+        };
+        check().into()
+    }
+
+    /// Plays the scenarios without dropwatch and tells what the kernel itself recorded.
+    pub fn learn(&self, tell: &mut dyn FnMut(String)) -> Result<()> {
+        let oracle = self.oracle.as_ref().context("no tracefs to learn from")?;
+        for scenario in SCENARIOS
+            .iter()
+            .filter(|scenario| self.selects(scenario.name))
+        {
+            match self.make_traffic(scenario) {
+                Err(error) => tell(format!("{}: {error:#}", scenario.name)),
+                Ok((_world, packets)) => {
+                    thread::sleep(Duration::from_millis(700));
+                    tell(format!("{}: {} packets", scenario.name, packets.len()));
+                    for ((reason, place), count) in oracle.take()? {
+                        tell(format!("    {count} {reason} {place}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+const SET_UP: &str = "setting up";
+
+/// What the lines of a scenario are compared with beyond the table: the lines of the other ways,
+/// and, if there have to be lines, the kernel's own record.
+fn comparisons(scenario: &Scenario) -> impl Iterator<Item = &'static str> + use<> {
+    let count = match scenario.printed {
+        // Each way may stop at other drops.
+        Printed::First(_) => 0,
+        Printed::All if !scenario.through.is_empty() => 2,
+        Printed::All | Printed::None => 1,
+    };
+    ["agree", "oracle"].into_iter().take(count)
+}
+
+struct Output {
+    way: String,
+    lines: Vec<String>,
+    verdict: Outcome,
+}
+
+/// A dropwatch that a group of scenarios is played to.
+struct Watcher<'a> {
+    way: &'a Way,
+    dropwatch: Result<Dropwatch>,
+    sent: usize,
+}
+
+impl Watcher<'_> {
+    fn wait_ready(&mut self) {
+        if let Ok(dropwatch) = &mut self.dropwatch
+            && let Err(error) = dropwatch.wait_ready()
+        {
+            self.dropwatch = Err(error);
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.dropwatch
+            .as_ref()
+            .map(Dropwatch::lines)
+            .unwrap_or_default()
+    }
+
+    fn verdict(&self, judge: &Judge<'_>, lines: &[String]) -> Outcome {
+        let dropwatch = match &self.dropwatch {
+            Ok(dropwatch) => dropwatch,
+            Err(error) => return Outcome::Failed(format!("{error:#}")),
+        };
+        let complaints = judge.complaints(lines);
+        if complaints.is_empty() {
+            return Outcome::Passed;
+        }
+        Outcome::Failed(format!(
+            "{complaints}{} lines expected, got {}\nstandard error:\n{}",
+            judge.wanted(),
+            lines.len(),
+            dropwatch.stderr()
+        ))
+    }
+
+    /// Ends dropwatch and checks what it says about the whole.
+    fn account(self, printed: Printed) -> Result<()> {
+        let dropwatch = self.dropwatch?;
+        let ended = match printed {
+            Printed::First(_) => dropwatch.wait(LINES_WITHIN)?,
+            Printed::All | Printed::None => dropwatch.stop()?,
+        };
+        ended.expect_status(0)?;
+        let account = ended.account()?;
+        match printed {
+            Printed::All => ensure!(account.lost == 0, "lines were lost: {account:?}"),
+            Printed::None => {
+                ensure!(
+                    account.filtered >= self.sent as u64,
+                    "{} were to be filtered: {account:?}",
+                    self.sent
+                );
+            }
+            Printed::First(count) => {
+                ensure!(
+                    account.printed == count as u64,
+                    "{count} were to be printed: {account:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn await_lines(judge: &Judge<'_>, watchers: &mut [Watcher<'_>]) {
+    let deadline = Instant::now() + LINES_WITHIN;
+    let complete = |watcher: &mut Watcher<'_>| match &mut watcher.dropwatch {
+        Ok(dropwatch) => {
+            !dropwatch.is_running() || judge.own_lines(&dropwatch.lines()).len() >= judge.wanted()
+        }
+        Err(_) => true,
+    };
+    while !watchers.iter_mut().all(complete) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    thread::sleep(SETTLE);
+}
+
+/// All ways have to tell the same.
+fn agreement(outputs: &[Output]) -> Outcome {
+    let [first, others @ ..] = outputs else {
+        return Outcome::Ignored("nothing to compare".to_owned());
+    };
+    if others.is_empty() {
+        return Outcome::Ignored("nothing to compare with".to_owned());
+    }
+    let want = counted(&first.lines);
+    let mut text = String::new();
+    for other in others {
+        let got = counted(&other.lines);
+        let keys: BTreeSet<&String> = want.keys().chain(got.keys()).collect();
+        let differs = keys
+            .into_iter()
+            .filter(|line| want.get(*line) != got.get(*line));
+        for line in differs.take(SHOWN) {
+            let [one, two] = [&want, &got].map(|lines| lines.get(line).copied().unwrap_or(0));
+            text.push_str(&format!(
+                "{one} {}, {two} {}: {line}\n",
+                first.way, other.way
+            ));
+        }
+    }
+    if text.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(text)
+    }
+}
+
+fn counted(lines: &[String]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for line in comparable(lines) {
+        *counts.entry(line).or_default() += 1;
+    }
+    counts
+}
+
+fn places(lines: &[String]) -> Result<Places> {
+    let mut places = Places::new();
+    for line in lines {
+        let line = Line::parse(line)?;
+        *places
+            .entry((line.reason.clone(), symbol(line.at()).to_owned()))
+            .or_default() += 1;
+    }
+    Ok(places)
+}
+
+fn by_reason(places: Places) -> Places {
+    let mut reasons = Places::new();
+    for ((reason, _), count) in places {
+        *reasons.entry((reason, "any place".to_owned())).or_default() += count;
+    }
+    reasons
+}

@@ -1,0 +1,206 @@
+//! One drop as the kernel side records it, and the line that comes of it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use dropwatch::{
+    btf::Btf,
+    decode::decode,
+    enrich::{Enricher, reason::ReasonNames, symbol::Symbols},
+    format::{Format as _, TextFormat, TextOptions, TimestampStyle},
+};
+use dropwatch_common::event::{DropEvent, HEADERS_LEN, present};
+use zerocopy::IntoBytes as _;
+
+use crate::packets;
+
+/// Key of the stack in the stack-trace map.
+pub(crate) const STACK_ID: u32 = 7;
+
+/// A drop, the kernel that it happens on, and how it is shown.
+#[derive(Clone)]
+pub(crate) struct Case {
+    /// The folder of the kernel's fixtures.
+    pub(crate) kernel: &'static str,
+    /// The record without its stack frames.
+    pub(crate) event: DropEvent,
+    /// Stack frames of the record.
+    pub(crate) frames: Vec<u64>,
+    /// The stack that the stack-trace map has for [`STACK_ID`].
+    pub(crate) stack: Option<Vec<u64>>,
+    /// Bytes behind the record.
+    pub(crate) padding: usize,
+    /// Most callers that are shown.
+    pub(crate) depth: usize,
+    /// What the line looks like.
+    pub(crate) options: TextOptions,
+}
+
+impl Default for Case {
+    /// A UDP datagram to a closed port on Linux 6.12, stacks off.
+    fn default() -> Self {
+        let case = Self {
+            kernel: "6.12",
+            event: event(),
+            frames: Vec::new(),
+            stack: None,
+            padding: 0,
+            depth: 0,
+            options: TextOptions {
+                timestamp: TimestampStyle::Boot,
+                ..TextOptions::default()
+            },
+        };
+        case.packet(packets::IPV4, &packets::udp())
+            .at("__udp4_lib_rcv", 0x4bc)
+    }
+}
+
+/// An event with everything but a packet and a stack.
+fn event() -> DropEvent {
+    DropEvent {
+        time_ns: 1_234_567_890_123,
+        skb: 0xffff_8881_0234_5600,
+        location: 0,
+        // `NO_SOCKET` on 6.12.
+        reason: 3,
+        len: 128,
+        present: present::REASON | present::LEN | present::DEV | present::NETNS,
+        ifindex: 2,
+        netns: 4_026_531_840,
+        tgid: 28_371,
+        stack_id: 0,
+        ethertype: 0,
+        headers_len: 0,
+        frame_count: 0,
+        padding: [0; 3],
+        comm: padded("flood"),
+        ifname: padded("eth0"),
+        headers: [0; HEADERS_LEN],
+    }
+}
+
+/// A name as the kernel holds it.
+pub(crate) fn padded(name: impl AsRef<[u8]>) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let name = name.as_ref();
+    bytes[..name.len()].copy_from_slice(name);
+    bytes
+}
+
+impl Case {
+    /// With this packet, of which the kernel side captures the first bytes.
+    pub(crate) fn packet(mut self, ethertype: u16, bytes: &[u8]) -> Self {
+        let captured = &bytes[..bytes.len().min(HEADERS_LEN)];
+        self.event.ethertype = ethertype.to_be();
+        self.event.headers = [0; HEADERS_LEN];
+        self.event.headers[..captured.len()].copy_from_slice(captured);
+        self.event.headers_len = captured.len() as u16;
+        self
+    }
+
+    /// With another event.
+    pub(crate) fn event(mut self, change: impl FnOnce(&mut DropEvent)) -> Self {
+        change(&mut self.event);
+        self
+    }
+
+    /// Without the fields of these bits of [`mod@present`]; what is in them is
+    /// left over from another drop.
+    pub(crate) fn without(self, bits: u32) -> Self {
+        self.event(|event| event.present &= !bits)
+    }
+
+    /// With this call site.
+    pub(crate) fn at(mut self, function: &str, offset: u64) -> Self {
+        self.event.location = self.address(function, offset);
+        self
+    }
+
+    /// With these stack frames, innermost first, in the stack-trace map.
+    pub(crate) fn stack(mut self, frames: &[(&str, u64)]) -> Self {
+        self.stack = Some(self.addresses(frames));
+        self.event.present |= present::STACK_ID;
+        self.event.stack_id = STACK_ID;
+        self.depth = 16;
+        self
+    }
+
+    /// With these stack frames, innermost first, in the record.
+    pub(crate) fn frames(mut self, frames: &[(&str, u64)]) -> Self {
+        self.frames = self.addresses(frames);
+        self.depth = 16;
+        self
+    }
+
+    fn addresses(&self, frames: &[(&str, u64)]) -> Vec<u64> {
+        let address = |&(function, offset): &(&str, u64)| self.address(function, offset);
+        frames.iter().map(address).collect()
+    }
+
+    /// The line with these options.
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut TextOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// Address of a function of the kernel plus `offset`; just `offset` for the
+    /// function `""`.
+    fn address(&self, function: &str, offset: u64) -> u64 {
+        if function.is_empty() {
+            return offset;
+        }
+        let kallsyms = fs::read_to_string(self.fixture("kallsyms")).expect("kallsyms is there");
+        let start = kallsyms.lines().find_map(|line| {
+            let mut words = line.split([' ', '\t']);
+            let address = words.next()?;
+            (words.nth(1) == Some(function)).then_some(address)
+        });
+        let start = start.unwrap_or_else(|| panic!("{} has no {function}", self.kernel));
+        u64::from_str_radix(start, 16).expect("an address") + offset
+    }
+
+    fn fixture(&self, file: &str) -> PathBuf {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+        fixtures.join(self.kernel).join(file)
+    }
+
+    /// The bytes that the kernel side hands over.
+    pub(crate) fn record(&self) -> Vec<u8> {
+        let mut event = self.event;
+        event.frame_count = self.frames.len() as u16;
+        let mut bytes = event.as_bytes().to_vec();
+        for frame in &self.frames {
+            bytes.extend_from_slice(&frame.to_ne_bytes());
+        }
+        bytes.resize(bytes.len() + self.padding, 0xff);
+        bytes
+    }
+
+    fn enricher(&self) -> Enricher {
+        let btf = Btf::load(Some(&self.fixture("btf/vmlinux"))).expect("the BTF is whole");
+        let symbols = Symbols::load(&self.fixture("kallsyms"), &self.fixture("modules"));
+        Enricher::new(
+            ReasonNames::new(&btf, &self.fixture("btf")),
+            symbols.expect("kallsyms is readable"),
+            self.depth,
+        )
+    }
+
+    /// The line without its end.
+    pub(crate) fn line(&self) -> String {
+        let bytes = self.record();
+        let decoded = decode(&bytes).expect("it is a record");
+        let mut enricher = self.enricher();
+        let record = enricher.enrich(&decoded, |id| {
+            assert_eq!(id, STACK_ID);
+            self.stack.clone()
+        });
+        let mut line = Vec::new();
+        TextFormat::new(&self.options).write(&record, &mut line);
+        let line = String::from_utf8(line).expect("a line is UTF-8");
+        line.strip_suffix('\n').expect("a line ends").to_owned()
+    }
+}

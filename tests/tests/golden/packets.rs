@@ -1,0 +1,76 @@
+//! Packets, from the network header on.
+
+use etherparse::{IpNumber, PacketBuilder, TcpHeader};
+
+/// `ETH_P_IP` in the kernel's `include/uapi/linux/if_ether.h`.
+pub(crate) const IPV4: u16 = 0x0800;
+/// `ETH_P_IPV6`, likewise.
+pub(crate) const IPV6: u16 = 0x86dd;
+
+/// Flag of an IPv4 header: more fragments follow.
+pub(crate) const MORE: u16 = 1 << 13;
+
+/// `proto 10.0.0.1 > 10.0.0.2`.
+pub(crate) fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .write(&mut bytes, IpNumber(protocol), payload)
+        .expect("writing to a vector");
+    bytes
+}
+
+/// `proto 2001:db8::1 > 2001:db8::2`; `protocol` is that of the header that `payload` starts with.
+pub(crate) fn ipv6(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let address = |last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let mut bytes = Vec::new();
+    PacketBuilder::ipv6(address(1), address(2), 64)
+        // The number that the first extension header would have is written below.
+        .write(&mut bytes, IpNumber(253), payload)
+        .expect("writing to a vector");
+    bytes[6] = protocol;
+    bytes
+}
+
+/// `udp 127.0.0.1:39873 > 127.0.0.1:9` with 4 bytes of data.
+pub(crate) fn udp() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    PacketBuilder::ipv4([127, 0, 0, 1], [127, 0, 0, 1], 64)
+        .udp(39873, 9)
+        .write(&mut bytes, b"data")
+        .expect("writing to a vector");
+    bytes
+}
+
+/// The start of UDP, UDP-Lite and SCTP headers: ports 39873 and 9.
+pub(crate) const PORTS: [u8; 8] = [0x9b, 0xc1, 0, 9, 0, 8, 0, 0];
+
+/// A TCP header, ports 39873 and 443.
+pub(crate) fn tcp(flags: u8) -> Vec<u8> {
+    let mut bytes = TcpHeader::new(39873, 443, 1, 64).to_bytes().to_vec();
+    bytes[13] = flags;
+    bytes
+}
+
+/// With the fragmentation field of an IPv4 header: the offset in units of 8 bytes, and [`MORE`].
+pub(crate) fn fragment(mut packet: Vec<u8>, field: u16) -> Vec<u8> {
+    packet[6..8].copy_from_slice(&field.to_be_bytes());
+    packet
+}
+
+/// An IPv6 fragment header, offset in units of 8 bytes.
+pub(crate) fn ipv6_fragment(next: u8, offset: u16, more: bool) -> Vec<u8> {
+    let [high, low] = (offset << 3 | u16::from(more)).to_be_bytes();
+    vec![next, 0, high, low, 0, 0, 0, 1]
+}
+
+/// An IPv6 hop-by-hop, routing or destination options header of `8 + 8 * units` bytes.
+pub(crate) fn options(next: u8, units: u8) -> Vec<u8> {
+    let mut bytes = vec![0; 8 + usize::from(units) * 8];
+    bytes[..2].copy_from_slice(&[next, units]);
+    bytes
+}
+
+/// An authentication header (RFC 4302) without a value.
+pub(crate) fn authentication(next: u8) -> Vec<u8> {
+    vec![next, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
+}
