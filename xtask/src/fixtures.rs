@@ -116,9 +116,9 @@ const AT_ENDS: usize = 3;
 pub(crate) fn write(root: &Path, label: &str, from: &Path) -> Result<()> {
     let to = root.join("tests/fixtures").join(label);
     let folder = to.join("btf");
-    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let kernel = Btf::load(Some(&from.join("btf/vmlinux")))?;
     let reduced = reduce(&kernel)?;
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     for module in modules_with_reasons(&kernel, &from.join("btf"))? {
         let bytes = reduce_module(&kernel.load_module(&module)?, &reduced)?;
         let name = module.file_name().context("a module's BTF has no name")?;
