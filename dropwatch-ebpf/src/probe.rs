@@ -270,13 +270,12 @@ fn fill_packet(skb: &Skb<'_>, event: &mut DropEvent) -> u32 {
     // A device without a network namespace is none: something else is kept in
     // the packet's `dev`.
     let netns = dev.netns();
-    if netns.is_some() {
-        if let Some(ifindex) = dev.ifindex() {
-            event.ifindex = ifindex;
-            if dev.read_name(&mut event.ifname) {
-                found |= present::DEV;
-            }
-        }
+    if netns.is_some()
+        && let Some(ifindex) = dev.ifindex()
+        && dev.read_name(&mut event.ifname)
+    {
+        event.ifindex = ifindex;
+        found |= present::DEV;
     }
     if let Some(netns) = netns.or_else(|| skb.sk().netns()) {
         event.netns = netns;
