@@ -70,7 +70,8 @@ pub struct DropEvent {
     pub frame_count: u16,
     /// Always zero; makes the struct's size a multiple of its alignment.
     pub padding: [u16; 3],
-    /// Name of the task on the CPU, NUL-padded.
+    /// Name of the task on the CPU, NUL-terminated; what follows the NUL means
+    /// nothing.
     pub comm: [u8; COMM_LEN],
     /// `net_device.name` of the packet's device, NUL-terminated.
     /// [`present::DEV`].

@@ -1,7 +1,5 @@
 //! In-kernel predicates. A filter that is off is removed by the verifier.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use dropwatch_common::event::COMM_LEN;
 
@@ -23,13 +21,15 @@ fn pid_matches(tgid: u32) -> bool {
 
 #[inline(always)]
 fn comm_matches() -> bool {
-    // Not initialised, because the helper writes all of it: the name, padded
-    // with NULs as the map's keys are.
-    let mut comm = MaybeUninit::<[u8; COMM_LEN]>::uninit();
+    // Cleared, because kernels 5.19 to 6.1 do not pad the name with NULs, as the
+    // map's keys are; in words, so that the compiler needs no loop over bytes.
+    let mut comm = [0_u64; COMM_LEN / size_of::<u64>()];
     // SAFETY: `comm` is valid for `COMM_LEN` bytes.
     if unsafe { bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) } != 0 {
         return false;
     }
-    // SAFETY: the helper has initialised it.
-    COMMS.get_ptr(unsafe { comm.assume_init_ref() }).is_some()
+    // SAFETY: the same bytes, and a byte needs no alignment.
+    COMMS
+        .get_ptr(unsafe { &*comm.as_ptr().cast::<[u8; COMM_LEN]>() })
+        .is_some()
 }
