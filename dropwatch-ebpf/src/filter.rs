@@ -1,7 +1,6 @@
 //! In-kernel predicates. A filter that is off is removed by the verifier.
 
-use aya_ebpf::helpers::generated::bpf_get_current_comm;
-use dropwatch_common::event::COMM_LEN;
+use aya_ebpf::helpers::bpf_get_current_comm;
 
 use crate::{
     config::{FILTER_COMM, FILTER_PID},
@@ -21,15 +20,10 @@ fn pid_matches(tgid: u32) -> bool {
 
 #[inline(always)]
 fn comm_matches() -> bool {
-    // Cleared, because kernels 5.19 to 6.1 do not pad the name with NULs, as the
-    // map's keys are; in words, so that the compiler needs no loop over bytes.
-    let mut comm = [0_u64; COMM_LEN / size_of::<u64>()];
-    // SAFETY: `comm` is valid for `COMM_LEN` bytes.
-    if unsafe { bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) } != 0 {
-        return false;
+    // aya's wrapper clears the name first. It has to be: kernels 5.19 to 6.1 do
+    // not pad it with NULs, as the map's keys are.
+    match bpf_get_current_comm() {
+        Ok(comm) => COMMS.get_ptr(comm).is_some(),
+        Err(_) => false,
     }
-    // SAFETY: the same bytes, and a byte needs no alignment.
-    COMMS
-        .get_ptr(unsafe { &*comm.as_ptr().cast::<[u8; COMM_LEN]>() })
-        .is_some()
 }
