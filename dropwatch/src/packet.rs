@@ -158,7 +158,7 @@ fn transport_payload<'a>(ip: &LaxIpSlice<'a>) -> Option<(IpNumber, &'a [u8])> {
 impl Transport {
     fn parse(protocol: IpNumber, header: &[u8]) -> Self {
         match protocol {
-            // All four start with the two ports.
+            // As TCP, they start with the two ports.
             IpNumber::UDP | IpNumber::UDP_LITE | IpNumber::SCTP => Self::Ports {
                 ports: ports(header),
             },
