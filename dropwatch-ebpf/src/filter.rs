@@ -20,7 +20,7 @@ fn pid_matches(tgid: u32) -> bool {
 
 #[inline(always)]
 fn comm_matches() -> bool {
-    // aya's wrapper clears the name first. It has to be: kernels 5.19 to 6.1 do
+    // aya's wrapper clears the name first. It has to be: some kernels, 6.1 for one, do
     // not pad it with NULs, as the map's keys are.
     match bpf_get_current_comm() {
         Ok(comm) => COMMS.get_ptr(comm).is_some(),
