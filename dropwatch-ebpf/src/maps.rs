@@ -1,6 +1,7 @@
 //! Every map.
 
 use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf, StackTrace},
 };
@@ -39,9 +40,10 @@ pub(crate) static RECORDS_RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 pub(crate) static RECORDS_PERF: PerfEventByteArray = PerfEventByteArray::new(0);
 
-/// 1 while user space sleeps until a record comes, one entry.
+/// 1 while user space sleeps until a record comes, one entry, which user space
+/// maps into its memory.
 #[map]
-pub(crate) static READER_WAITS: Array<u32> = Array::with_max_entries(1, 0);
+pub(crate) static READER_WAITS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Kernel stacks by id; its depth and size are set by the loader.
 #[map]

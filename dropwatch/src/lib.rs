@@ -22,3 +22,4 @@ mod poll;
 pub mod preflight;
 pub mod record;
 pub mod session;
+mod shared_flag;

@@ -1,5 +1,4 @@
-//! Polling of file descriptors: the one module of user space that may use
-//! `unsafe`.
+//! Polling of file descriptors.
 #![allow(unsafe_code, reason = "registering a descriptor is unsafe, see below")]
 
 use std::{

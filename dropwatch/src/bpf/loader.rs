@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
+    maps::{HashMap, Map, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
     programs::{
         KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
         raw_trace_point::RawTracePointLinkId,
@@ -31,6 +31,7 @@ use crate::{
     config::{BufferChoice, Config},
     enrich::reason::ReasonNames,
     preflight,
+    shared_flag::SharedFlag,
 };
 
 /// The eBPF object, embedded at build time.
@@ -182,12 +183,12 @@ fn aya_log_level() -> u8 {
 }
 
 /// A map that the programs still need to be loaded with: it must stay open.
-fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut aya::maps::Map> {
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
     ebpf.map_mut(name)
         .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
 }
 
-fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map> {
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name)
         .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
 }
@@ -217,7 +218,10 @@ fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
         )?)));
     }
     let ring = RingBuf::try_from(take_map(ebpf, "RECORDS_RING")?)?;
-    let waits = Array::try_from(take_map(ebpf, "READER_WAITS")?)?;
+    let Map::Array(waits) = map_mut(ebpf, "READER_WAITS")? else {
+        bail!("the map READER_WAITS is no array");
+    };
+    let waits = SharedFlag::map(waits.fd().as_fd()).context("mapping the map READER_WAITS")?;
     log::info!("buffer ring: {BUFFER_BYTES} bytes, shared by all processors");
     Ok(Transport::Ring(Box::new(RingTransport::new(ring, waits)?)))
 }

@@ -1,14 +1,11 @@
 //! How records get from the kernel to user space.
 
-use std::{
-    sync::atomic::{Ordering, fence},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::{
     maps::{
-        Array, MapData, PerfEventArray, RingBuf,
+        MapData, PerfEventArray, RingBuf,
         perf::{PerfEvent, PerfEventArrayBuffer},
     },
     util::online_cpus,
@@ -16,7 +13,7 @@ use aya::{
 use rustix::event::epoll;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::poll::poll;
+use crate::{poll::poll, shared_flag::SharedFlag};
 
 /// Pause between two looks at the buffer while records keep coming. Bounds the
 /// latency of a record in a flow of them, and the room that a flood needs.
@@ -76,13 +73,13 @@ impl Transport {
 pub struct RingTransport {
     ring: AsyncFd<RingBuf<MapData>>,
     /// The flag by which the reader asks to be woken at the next record.
-    waits: Array<MapData, u32>,
+    waits: SharedFlag,
     /// Whether the flag is up.
     asked: bool,
 }
 
 impl RingTransport {
-    pub(crate) fn new(ring: RingBuf<MapData>, waits: Array<MapData, u32>) -> Result<Self> {
+    pub(crate) fn new(ring: RingBuf<MapData>, waits: SharedFlag) -> Result<Self> {
         let ring = poll(ring, Interest::READABLE).context("polling the ring buffer")?;
         Ok(Self {
             ring,
@@ -109,10 +106,7 @@ impl RingTransport {
         if !self.asked {
             // Asks first and looks once more afterwards: a record that came in
             // between did not see the flag.
-            self.waits
-                .set(0, 1, 0)
-                .context("asking the kernel side for a wake-up")?;
-            fence(Ordering::SeqCst);
+            self.waits.raise();
             self.asked = true;
             return Ok(());
         }
