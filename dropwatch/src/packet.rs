@@ -1,21 +1,154 @@
 //! What a packet's headers say, as far as the captured bytes go.
 //!
 //! Nothing here guesses: a header that is cut off, garbled or of the wrong
-//! version gives `None` for every field that it would have held.
+//! version gives no value for any field that it would have held. Whatever the
+//! start of a packet says, the whole packet says, too.
+//!
+//! # What the columns show
+//!
+//! The protocol and the addresses of a line are [`Packet::tuple`], by these
+//! rules. Anything else that picks packets by protocol, address or port has to
+//! follow them.
+//!
+//! - The packet starts at the network header, and its ethertype is
+//!   `sk_buff.protocol`. If that is a VLAN's, it is the ethertype behind the
+//!   tags, and the packet starts behind them: up to two tags that the frame
+//!   holds, where the MAC header proves where they are ([`mod@link`]);
+//!   otherwise `Ethertype(0x8100)` or `Ethertype(0x88a8)`, and nothing else.
+//! - `Ethertype(n)` without addresses: no IP, or an IP header that is cut off,
+//!   of another version than the ethertype says, or shorter than its minimum.
+//! - `Ethertype(0x0806)` with addresses: ARP for IPv4 over Ethernet; the
+//!   sender's and the target's protocol address.
+//! - IP with addresses: those of the outermost IP header. In a tunnel and in an
+//!   ICMP error they are never those of the packet inside.
+//! - `Ip(n)` is the protocol number behind the extension headers of IPv6
+//!   (hop-by-hop, routing, fragment, destination options, authentication: those
+//!   that `ipv6_skip_exthdr` in the kernel's `net/ipv6/exthdrs_core.c` skips, in
+//!   any order, [`MAX_EXTENSIONS`] at most) and behind the authentication header
+//!   of IPv4. It is `Ethertype(n)` with addresses where these headers are cut
+//!   off or too many, or begin in an earlier fragment.
+//! - Ports: TCP, UDP, UDP-Lite, SCTP and DCCP have them, in the first four bytes
+//!   behind these headers. They are `CutOff` if fewer bytes are there, and in
+//!   every fragment whose offset is not zero.
+//! - No byte counts that lies behind the IPv4 total length or the IPv6 payload
+//!   length (padding of the frame). A total length below the header's length and
+//!   a payload length of 0 stand for packets that are longer than the field can
+//!   say, or not finished: all bytes count.
+
+mod arp;
+mod ip;
+mod link;
+mod list;
+#[cfg(test)]
+pub(crate) mod samples;
+mod transport;
+mod tunnel;
 
 use std::net::IpAddr;
 
-use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpSlice};
+use self::{ip::Ip, link::Network};
+pub use self::{
+    ip::{Fragment, IpHeader, Ipv4Options, Ipv6Extensions, MAX_EXTENSIONS},
+    link::{MacAddresses, VlanIds},
+    list::List,
+    transport::{Tcp, Transport},
+    tunnel::Tunnel,
+};
 
-/// The addresses and protocol of a packet.
+/// `ETH_P_IP` in `include/uapi/linux/if_ether.h`, as the others here.
+const ETHERTYPE_IPV4: u16 = 0x0800;
+/// `ETH_P_ARP`.
+const ETHERTYPE_ARP: u16 = 0x0806;
+/// `ETH_P_TEB`: an Ethernet frame.
+const ETHERTYPE_ETHERNET: u16 = 0x6558;
+/// `ETH_P_IPV6`.
+const ETHERTYPE_IPV6: u16 = 0x86dd;
+
+/// What the kernel side captured of a packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capture<'a> {
+    /// `sk_buff.protocol`: the ethertype in host byte order, 0 where it is not
+    /// known.
+    pub ethertype: u16,
+    /// The VLAN tag that the kernel keeps outside of the frame.
+    pub vlan_tag: Option<VlanTag>,
+    /// The packet from the MAC header on if that was captured, else from the
+    /// network header on; possibly cut off anywhere.
+    pub bytes: &'a [u8],
+    /// Where the network header is in `bytes`; 0 without MAC header.
+    pub network_offset: usize,
+}
+
+/// A VLAN tag, IEEE 802.1Q: `sk_buff.vlan_proto` and `sk_buff.vlan_tci`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VlanTag {
+    /// 0x8100 or 0x88a8, in host byte order.
+    pub tpid: u16,
+    /// Priority, drop eligibility and, in the low 12 bits, the VLAN's id; in
+    /// host byte order.
+    pub tci: u16,
+}
+
+/// What the headers of a packet say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
-    /// Innermost protocol that the headers name.
+    /// Protocol, addresses, ports.
+    pub tuple: Tuple,
+    /// The IP header; `None` where there is none that can be read.
+    pub ip: Option<IpHeader>,
+    /// What the transport header says beyond the ports.
+    pub transport: Transport,
+    /// ARP's operation (RFC 826), in host byte order.
+    pub arp: Part<u16>,
+    /// VLANs, outermost first.
+    pub vlan: VlanIds,
+    /// Addresses of the Ethernet header.
+    pub mac: Option<MacAddresses>,
+    /// The tunnel that the packet is part of.
+    pub tunnel: Option<Tunnel>,
+    /// The packet in the tunnel: there if `tunnel` is.
+    pub inner: Part<Tuple>,
+    /// The packet that an ICMP or ICMPv6 error is about.
+    pub quoted: Part<Tuple>,
+}
+
+/// Something that only some packets have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part<T> {
+    /// The packet has no such thing, as far as it can be read.
+    #[default]
+    Absent,
+    /// The packet has it, but the bytes are not there or make no sense.
+    CutOff,
+    /// What it says.
+    Known(T),
+}
+
+impl<T> Part<T> {
+    /// A part that the packet has.
+    fn present(value: Option<T>) -> Self {
+        value.map_or(Self::CutOff, Self::Known)
+    }
+
+    /// The part with its value changed.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Part<U> {
+        match self {
+            Self::Absent => Part::Absent,
+            Self::CutOff => Part::CutOff,
+            Self::Known(value) => Part::Known(change(value)),
+        }
+    }
+}
+
+/// Who sent a packet to whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tuple {
+    /// Innermost protocol that the headers name, not counting tunnels.
     pub protocol: Protocol,
     /// Network addresses.
     pub addresses: Option<Addresses>,
-    /// What the transport header says.
-    pub transport: Transport,
+    /// Source and destination port, in host byte order.
+    pub ports: Part<(u16, u16)>,
 }
 
 /// The protocol of a packet.
@@ -25,7 +158,8 @@ pub enum Protocol {
     #[default]
     Unknown,
     /// The ethertype, in host byte order, where the packet is not IP or its IP
-    /// headers can't be read up to the transport protocol's number.
+    /// headers can't be read up to the transport protocol's number. IEEE 802.3
+    /// frames, which have a length in its place, are `ETH_P_802_2`.
     Ethertype(u16),
     /// The IP protocol number, after IPv6 extension headers.
     Ip(u8),
@@ -40,145 +174,99 @@ pub struct Addresses {
     pub destination: IpAddr,
 }
 
-/// The transport header.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Transport {
-    /// A protocol without ports, or none that can be known.
-    #[default]
-    None,
-    /// A protocol with ports that is not TCP.
-    Ports {
-        /// Source and destination port in host byte order; `None` where the
-        /// header is not there (a later fragment, or cut off).
-        ports: Option<(u16, u16)>,
-    },
-    /// TCP.
-    Tcp {
-        /// As in [`Transport::Ports`].
-        ports: Option<(u16, u16)>,
-        /// Flags as in the header (RFC 9293), FIN in the lowest bit; `None`
-        /// where they are not there.
-        flags: Option<u8>,
-    },
-    /// ICMP or ICMPv6.
-    Icmp {
-        /// Type and code (RFC 792, RFC 4443); `None` where the header is not
-        /// there.
-        type_code: Option<(u8, u8)>,
-    },
-}
-
-/// `ETH_P_IP` in `include/uapi/linux/if_ether.h`.
-const ETHERTYPE_IPV4: u16 = 0x0800;
-/// `ETH_P_IPV6` in `include/uapi/linux/if_ether.h`.
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-
 impl Packet {
     /// Reads the headers of a packet.
-    ///
-    /// `ethertype` is in host byte order, 0 where it is not known; `headers`
-    /// are the bytes from the network header on, possibly cut off anywhere.
-    pub fn parse(ethertype: u16, headers: &[u8]) -> Self {
-        let version = headers.first().map(|byte| byte >> 4);
-        let is_ip = matches!(
-            (ethertype, version),
-            (ETHERTYPE_IPV4, Some(4)) | (ETHERTYPE_IPV6, Some(6))
-        );
+    pub fn parse(capture: &Capture<'_>) -> Self {
+        let network = link::read(capture);
         let packet = Self {
+            tuple: Tuple::of_ethertype(network.ethertype),
+            vlan: network.vlan,
+            mac: network.mac,
+            ..Self::default()
+        };
+        if network.ethertype == ETHERTYPE_ARP {
+            return packet.with_arp(&network);
+        }
+        match Ip::read(network.ethertype, network.bytes) {
+            Some(ip) => packet.with_ip(network.ethertype, &ip),
+            None => packet,
+        }
+    }
+
+    fn with_arp(mut self, network: &Network<'_>) -> Self {
+        self.arp = Part::present(arp::operation(network.bytes));
+        self.tuple.addresses = arp::addresses(network.bytes);
+        self
+    }
+
+    fn with_ip(self, ethertype: u16, ip: &Ip<'_>) -> Self {
+        let packet = Self {
+            tuple: Tuple::of_ip(ethertype, ip),
+            ip: Some(ip.header),
+            ..self
+        };
+        let Some(protocol) = ip.protocol else {
+            return packet;
+        };
+        let tunnel = tunnel::read(ethertype, protocol, ip.payload);
+        Self {
+            transport: Transport::read(protocol, ip.payload),
+            tunnel: tunnel.map(|(tunnel, _)| tunnel),
+            inner: tunnel.map_or(Part::Absent, |(_, inner)| inner),
+            quoted: transport::quoted(protocol, ip.payload),
+            ..packet
+        }
+    }
+}
+
+impl Tuple {
+    /// Reads the packet inside of another one; `bytes` are those from its
+    /// network header on. It counts as cut off if it is IP without a header that
+    /// can be read.
+    fn embedded(ethertype: u16, bytes: &[u8]) -> Part<Self> {
+        match ethertype {
+            ETHERTYPE_IPV4 | ETHERTYPE_IPV6 => {
+                let ip = Ip::read(ethertype, bytes);
+                Part::present(ip.map(|ip| Self::of_ip(ethertype, &ip)))
+            }
+            _ => Part::Known(Self::of_ethertype(ethertype)),
+        }
+    }
+
+    fn of_ethertype(ethertype: u16) -> Self {
+        Self {
             protocol: match ethertype {
                 0 => Protocol::Unknown,
                 ethertype => Protocol::Ethertype(ethertype),
             },
             ..Self::default()
-        };
-        if is_ip {
-            packet.with_ip(headers)
-        } else {
-            packet
         }
     }
 
-    /// Adds what the IP headers say.
-    fn with_ip(self, headers: &[u8]) -> Self {
-        let Ok((ip, stopped)) = LaxIpSlice::from_slice(headers) else {
-            return self;
-        };
-        let packet = Self {
-            addresses: Some(Addresses {
-                source: ip.source_addr(),
-                destination: ip.destination_addr(),
+    fn of_ip(ethertype: u16, ip: &Ip<'_>) -> Self {
+        Self {
+            protocol: match ip.protocol {
+                Some(protocol) => Protocol::Ip(protocol.0),
+                None => Protocol::Ethertype(ethertype),
+            },
+            addresses: Some(ip.addresses),
+            ports: ip.protocol.map_or(Part::Absent, |protocol| {
+                transport::ports(protocol, ip.payload)
             }),
-            ..self
-        };
-        // etherparse must not be asked for the extension headers where it could
-        // not read them all: its iterator then runs past the end of the bytes.
-        let payload = match stopped {
-            None => transport_payload(&ip),
-            Some(_) => None,
-        };
-        match payload {
-            Some((protocol, header)) => Self {
-                protocol: Protocol::Ip(protocol.0),
-                transport: Transport::parse(protocol, header),
-                ..packet
-            },
-            None => packet,
         }
     }
 }
 
-/// The transport protocol and its header, which is empty in a later fragment.
-///
-/// `None` if a later fragment leaves the protocol open. The extension headers
-/// of `ip` must be complete.
-fn transport_payload<'a>(ip: &LaxIpSlice<'a>) -> Option<(IpNumber, &'a [u8])> {
-    let payload = ip.payload();
-    let (is_later_fragment, has_more_headers) = match ip {
-        LaxIpSlice::Ipv4(ip) => (
-            ip.header().fragments_offset().value() != 0,
-            ip.extensions().auth.is_some(),
-        ),
-        LaxIpSlice::Ipv6(ip) => {
-            let mut extensions = ip.extensions().clone().into_iter();
-            let is_later_fragment = extensions.any(|extension| {
-                matches!(extension, Ipv6ExtensionSlice::Fragment(fragment)
-                    if fragment.fragment_offset().value() != 0)
-            });
-            (is_later_fragment, extensions.next().is_some())
-        }
-    };
-    match (is_later_fragment, has_more_headers) {
-        (false, _) => Some((payload.ip_number, payload.payload)),
-        (true, false) => Some((payload.ip_number, &[])),
-        // They were read from what is the middle of something.
-        (true, true) => None,
-    }
+/// The integer in network byte order at `offset`.
+fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u16::from_be_bytes(*bytes))
 }
 
-impl Transport {
-    fn parse(protocol: IpNumber, header: &[u8]) -> Self {
-        match protocol {
-            // As TCP, they start with the two ports.
-            IpNumber::UDP | IpNumber::UDP_LITE | IpNumber::SCTP => Self::Ports {
-                ports: ports(header),
-            },
-            IpNumber::TCP => Self::Tcp {
-                ports: ports(header),
-                flags: header.get(13).copied(),
-            },
-            IpNumber::ICMP | IpNumber::IPV6_ICMP => Self::Icmp {
-                type_code: header
-                    .first_chunk()
-                    .map(|&[icmp_type, code]| (icmp_type, code)),
-            },
-            _ => Self::None,
-        }
-    }
-}
-
-fn ports(header: &[u8]) -> Option<(u16, u16)> {
-    let &[a, b, c, d] = header.first_chunk()?;
-    Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+/// As [`u16_at`].
+fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
+    let bytes = bytes.get(offset..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     decode::{Decoded, until_nul},
-    packet::Packet,
+    packet::{Capture, Packet},
     record::{Device, DropRecord},
 };
 
@@ -75,7 +75,12 @@ impl Enricher {
         DropRecord {
             time: self.clock.time(event.time_ns),
             reason: has(present::REASON).then(|| self.reasons.name(event.reason)),
-            packet: Packet::parse(u16::from_be(ethertype), decoded.headers()),
+            packet: Packet::parse(&Capture {
+                ethertype: u16::from_be(ethertype),
+                vlan_tag: None,
+                bytes: decoded.headers(),
+                network_offset: 0,
+            }),
             len: has(present::LEN).then_some(event.len),
             device: has(present::DEV).then(|| Device {
                 ifindex: event.ifindex,

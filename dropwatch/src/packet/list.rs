@@ -1,0 +1,47 @@
+//! Lists of headers, without allocation.
+
+/// At most `N` items, and whether there may be more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct List<T, const N: usize> {
+    items: [T; N],
+    len: usize,
+    is_cut: bool,
+}
+
+impl<T: Copy + Default, const N: usize> Default for List<T, N> {
+    fn default() -> Self {
+        Self {
+            items: [T::default(); N],
+            len: 0,
+            is_cut: false,
+        }
+    }
+}
+
+impl<T: Copy + Default, const N: usize> List<T, N> {
+    /// The items that are known.
+    pub fn items(&self) -> &[T] {
+        self.items.get(..self.len).unwrap_or_default()
+    }
+
+    /// Whether the packet may hold more items, which can't be known.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// Adds an item. Where there is no room, the list is cut instead.
+    pub(super) fn push(&mut self, item: T) {
+        match self.items.get_mut(self.len) {
+            Some(place) => {
+                *place = item;
+                self.len += 1;
+            }
+            None => self.cut(),
+        }
+    }
+
+    /// What follows can't be known.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+    }
+}
