@@ -9,7 +9,8 @@ use dropwatch::{
     btf::Btf,
     decode::decode,
     enrich::{Enricher, reason::ReasonNames, symbol::Symbols},
-    format::{Format as _, TextFormat, TextOptions, TimestampStyle},
+    format::{ExtraField, Format as _, TextFormat, TextOptions, TimestampStyle},
+    packet::{Capture, Packet, VlanTag},
 };
 use dropwatch_common::event::{DropEvent, HEADERS_LEN, present};
 use zerocopy::IntoBytes as _;
@@ -34,8 +35,34 @@ pub(crate) struct Case {
     pub(crate) padding: usize,
     /// Most callers that are shown.
     pub(crate) depth: usize,
+    /// The packet as it is on the wire, instead of the record's.
+    pub(crate) frame: Option<Frame>,
     /// What the line looks like.
     pub(crate) options: TextOptions,
+}
+
+/// A packet with its MAC header.
+#[derive(Clone, Default)]
+pub(crate) struct Frame {
+    /// `sk_buff.protocol`, in host byte order.
+    pub(crate) ethertype: u16,
+    /// Id of a VLAN whose tag is beside the frame.
+    pub(crate) vlan: Option<u16>,
+    /// From the MAC header on.
+    pub(crate) bytes: Vec<u8>,
+    /// Where the network header is.
+    pub(crate) network_offset: usize,
+}
+
+impl Frame {
+    fn parse(&self) -> Packet {
+        Packet::parse(&Capture {
+            ethertype: self.ethertype,
+            vlan_tag: self.vlan.map(|tci| VlanTag { tpid: 0x8100, tci }),
+            bytes: &self.bytes,
+            network_offset: self.network_offset,
+        })
+    }
 }
 
 impl Default for Case {
@@ -48,6 +75,7 @@ impl Default for Case {
             stack: None,
             padding: 0,
             depth: 0,
+            frame: None,
             options: TextOptions {
                 timestamp: TimestampStyle::Boot,
                 ..TextOptions::default()
@@ -99,6 +127,17 @@ impl Case {
         self.event.headers[..captured.len()].copy_from_slice(captured);
         self.event.headers_len = captured.len() as u16;
         self
+    }
+
+    /// With this packet on the wire.
+    pub(crate) fn frame(mut self, frame: Frame) -> Self {
+        self.frame = Some(frame);
+        self
+    }
+
+    /// With these tokens beyond the default ones.
+    pub(crate) fn fields(self, fields: &[ExtraField]) -> Self {
+        self.options(|options| options.fields = fields.to_vec())
     }
 
     /// With another event.
@@ -194,10 +233,13 @@ impl Case {
         let bytes = self.record();
         let decoded = decode(&bytes).expect("it is a record");
         let mut enricher = self.enricher();
-        let record = enricher.enrich(&decoded, |id| {
+        let mut record = enricher.enrich(&decoded, |id| {
             assert_eq!(id, STACK_ID);
             self.stack.clone()
         });
+        if let Some(frame) = &self.frame {
+            record.packet = frame.parse();
+        }
         let mut line = Vec::new();
         TextFormat::new(&self.options).write(&record, &mut line);
         let line = String::from_utf8(line).expect("a line is UTF-8");

@@ -5,6 +5,7 @@
 //! dropwatch-tests --test golden` writes the lines anew: read the difference before you keep it.
 
 mod case;
+mod dissection;
 mod packets;
 
 use dropwatch::{
@@ -73,10 +74,10 @@ fn transport_protocols() {
             tcp rst         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=RST if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             tcp all         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN,FIN,RST,PSH,ACK,URG,ECE,CWR if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             tcp none        | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=none if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            echo            | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=8/0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            port unreach    | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=3/3 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            solicitation    | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=135/0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            too big         | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=2/0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            echo            | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=echo-request if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            port unreach    | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=dest-unreachable/port quoted=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            solicitation    | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=neighbor-solicitation if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            too big         | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=packet-too-big quoted=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
         "#]],
     );
 }
@@ -96,11 +97,11 @@ fn protocols_without_ports() {
             ("mobility", IPV6, ipv6(135, &PORTS)),
         ],
         &expect![[r#"
-            igmp            | 1234.567890 NO_SOCKET igmp 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            gre             | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            esp             | 1234.567890 NO_SOCKET esp 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ipip            | 1234.567890 NO_SOCKET ipip 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6in4            | 1234.567890 NO_SOCKET ipv6-in-ip 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            igmp            | 1234.567890 NO_SOCKET igmp 10.0.0.1 > 10.0.0.2 len=128 igmp=155 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            gre             | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 tunnel=gre inner=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            esp             | 1234.567890 NO_SOCKET esp 2001:db8::1 > 2001:db8::2 len=128 spi=0x9bc10009 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            ipip            | 1234.567890 NO_SOCKET ipip 10.0.0.1 > 10.0.0.2 len=128 tunnel=ipip inner=udp,127.0.0.1:39873>127.0.0.1:9 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6in4            | 1234.567890 NO_SOCKET ipv6-in-ip 10.0.0.1 > 10.0.0.2 len=128 tunnel=sit inner=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             no next         | 1234.567890 NO_SOCKET ipv6-nonxt 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             unknown         | 1234.567890 NO_SOCKET proto-253 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             unknown6        | 1234.567890 NO_SOCKET proto-254 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
@@ -142,21 +143,21 @@ fn fragments() {
             ),
         ],
         &expect![[r#"
-            first           | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            middle          | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            last            | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp first       | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=PSH,ACK if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp last        | 1234.567890 NO_SOCKET tcp 10.0.0.1:- > 10.0.0.2:- len=128 flags=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            icmp last       | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            gre last        | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah last         | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 atomic        | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 first         | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 middle        | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 last          | 1234.567890 NO_SOCKET tcp [2001:db8::1]:- > [2001:db8::2]:- len=128 flags=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 icmp last     | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 options last  | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 options cut   | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            first           | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 frag=0+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            middle          | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 frag=1480+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            last            | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            tcp first       | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=PSH,ACK frag=0+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            tcp last        | 1234.567890 NO_SOCKET tcp 10.0.0.1:- > 10.0.0.2:- len=128 flags=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            icmp last       | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            gre last        | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 frag=1480 tunnel=gre/- inner=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            ah last         | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 spi=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 atomic        | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 frag=0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 first         | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 frag=0+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 middle        | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 frag=1480+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 last          | 1234.567890 NO_SOCKET tcp [2001:db8::1]:- > [2001:db8::2]:- len=128 flags=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 icmp last     | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 options last  | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            6 options cut   | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
         "#]],
     );
 }
@@ -208,14 +209,14 @@ fn extension_headers() {
         &expect![[r#"
             hop by hop      | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             routing         | 1234.567890 NO_SOCKET tcp [2001:db8::1]:39873 > [2001:db8::2]:443 len=128 flags=SYN if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            three           | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=128/0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah              | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah4             | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            three           | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=echo-request if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            ah              | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 spi=0x00000001 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            ah4             | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 spi=0x00000001 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             nothing behind  | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             too long        | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             cut off         | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            hop in between  | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah4 cut off     | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            hop in between  | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            ah4 cut off     | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 spi=0x00000001 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
         "#]],
     );
 }
@@ -243,10 +244,10 @@ fn ethertypes() {
             ("no room", IPV4, zero_ihl),
         ],
         &expect![[r#"
-            arp             | 1234.567890 NO_SOCKET arp - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            arp             | 1234.567890 NO_SOCKET arp - > - len=128 arp=16384 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             rarp            | 1234.567890 NO_SOCKET rarp - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            vlan            | 1234.567890 NO_SOCKET vlan - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            qinq            | 1234.567890 NO_SOCKET qinq - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            vlan            | 1234.567890 NO_SOCKET vlan - > - len=128 vlan=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            qinq            | 1234.567890 NO_SOCKET qinq - > - len=128 vlan=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             lldp            | 1234.567890 NO_SOCKET lldp - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             mpls            | 1234.567890 NO_SOCKET mpls - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
             802.2           | 1234.567890 NO_SOCKET 802.2 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
@@ -304,16 +305,13 @@ fn headers_that_are_cut_off() {
         IPV6,
         &ipv6(0, &icmpv6),
         &expect![[r#"
-         0 to 39 | 1234.567890 NO_SOCKET ipv6 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        40 to 47 | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        48 to 49 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        50 to 52 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=128/0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-    "#]],
+             0 to 39 | 1234.567890 NO_SOCKET ipv6 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            40 to 47 | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            48 to 49 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            50 to 52 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=echo-request if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+        "#]],
     );
-    assert_eq!(
-        HEADERS_LEN, 96,
-        "the longest of the packets above is shorter"
-    );
+    const { assert!(HEADERS_LEN >= 96, "all of the packets above are shorter") };
 }
 
 #[test]
@@ -538,12 +536,7 @@ fn call_sites() {
 
 #[test]
 fn extra_fields() {
-    let fields = |fields: &[ExtraField]| {
-        let fields = fields.to_vec();
-        Case::default()
-            .stack(&STACK[..4])
-            .options(|options| options.fields = fields)
-    };
+    let fields = |fields: &[ExtraField]| Case::default().stack(&STACK[..4]).fields(fields);
     check(
         vec![
             ("skb", fields(&[ExtraField::Skb])),
@@ -660,7 +653,8 @@ fn what_is_not_a_record() {
     }
     let longer = [&record[..], &[0; 8]].concat();
     assert_eq!(decode(&longer), None);
-    let too_many_headers = Case::default().event(|event| event.headers_len = 97);
+    let too_many_headers =
+        Case::default().event(|event| event.headers_len = HEADERS_LEN as u16 + 1);
     assert_eq!(decode(&too_many_headers.record()), None);
     let too_many_frames = Case {
         frames: vec![1; 128],

@@ -74,3 +74,65 @@ pub(crate) fn options(next: u8, units: u8) -> Vec<u8> {
 pub(crate) fn authentication(next: u8) -> Vec<u8> {
     vec![next, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1]
 }
+
+/// An ICMP or ICMPv6 message with four bytes and `content` behind the checksum.
+pub(crate) fn icmp(icmp_type: u8, code: u8, content: &[u8]) -> Vec<u8> {
+    [&[icmp_type, code, 0, 0, 0, 0, 0, 0], content].concat()
+}
+
+/// A UDP datagram from port 39873.
+pub(crate) fn datagram(port: u16, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    let [len_high, len_low] = (8 + payload.len() as u16).to_be_bytes();
+    [
+        &[0x9b, 0xc1, high, low, len_high, len_low, 0, 0][..],
+        payload,
+    ]
+    .concat()
+}
+
+/// An ARP packet (RFC 826): 10.0.0.1 asks for or tells 10.0.0.2.
+pub(crate) fn arp(operation: u8) -> Vec<u8> {
+    let mut bytes = vec![0, 1, 8, 0, 6, 4, 0, operation];
+    bytes.extend([2, 0, 0, 0, 0, 1, 10, 0, 0, 1]);
+    bytes.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+    bytes
+}
+
+/// An Ethernet frame from 02:00:00:00:00:01 to 02:00:00:00:00:02; `tags` are TPID and TCI.
+pub(crate) fn frame(tags: &[[u16; 2]], ethertype: u16, packet: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
+    for field in tags.as_flattened().iter().chain([&ethertype]) {
+        bytes.extend(field.to_be_bytes());
+    }
+    [&bytes, packet].concat()
+}
+
+/// A VXLAN header (RFC 7348), VNI 100, and what it carries.
+pub(crate) fn vxlan(frame: &[u8]) -> Vec<u8> {
+    [&[0x08, 0, 0, 0, 0, 0, 100, 0], frame].concat()
+}
+
+/// A Geneve header (RFC 8926), VNI 100, and what it carries.
+pub(crate) fn geneve(options: &[u8], ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = ethertype.to_be_bytes();
+    let header = [(options.len() / 4) as u8, 0, high, low, 0, 0, 100, 0];
+    [&header, options, payload].concat()
+}
+
+/// A GRE header (RFC 2784, RFC 2890) and what it carries; `fields` are the optional ones that
+/// `flags` announce.
+pub(crate) fn gre(flags: u8, fields: &[u8], ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = ethertype.to_be_bytes();
+    [&[flags, 0, high, low], fields, payload].concat()
+}
+
+/// With options in the IPv4 header, whole words.
+pub(crate) fn with_options(packet: &[u8], options: &[u8]) -> Vec<u8> {
+    let (header, payload) = packet.split_at(20);
+    let mut bytes = [header, options, payload].concat();
+    bytes[0] += (options.len() / 4) as u8;
+    let [high, low] = (bytes.len() as u16).to_be_bytes();
+    bytes[2..4].copy_from_slice(&[high, low]);
+    bytes
+}
