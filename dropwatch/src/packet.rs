@@ -11,10 +11,17 @@
 //! follow them.
 //!
 //! - The packet starts at the network header, and its ethertype is
-//!   `sk_buff.protocol`. If that is a VLAN's, it is the ethertype behind the
-//!   tags, and the packet starts behind them: up to two tags that the frame
-//!   holds, where the MAC header proves where they are ([`mod@link`]);
-//!   otherwise `Ethertype(0x8100)` or `Ethertype(0x88a8)`, and nothing else.
+//!   `sk_buff.protocol`, unless that is a VLAN's (0x8100, 0x88a8).
+//! - If it is a VLAN's, the columns show the packet inside, provided that the
+//!   MAC header proves where that is. From the MAC header to the network header
+//!   there have to be two addresses (12 bytes), no more than two tags (TPID and
+//!   TCI, 4 bytes) and an ethertype; and `sk_buff.protocol` has to be the first
+//!   ethertype or TPID of these, or the last. If the last one is a VLAN's, the
+//!   network header is a TCI with another ethertype behind it, and the packet
+//!   starts behind that; two tags in all are followed. Otherwise, and where there
+//!   are more tags, the protocol is the VLAN's ethertype and nothing else is
+//!   known.
+//! - An ethertype behind a tag that is below 0x0600 is a length: `ETH_P_802_2`.
 //! - `Ethertype(n)` without addresses: no IP, or an IP header that is cut off,
 //!   of another version than the ethertype says, or shorter than its minimum.
 //! - `Ethertype(0x0806)` with addresses: ARP for IPv4 over Ethernet; the
@@ -270,5 +277,4 @@ fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "packet/tests.rs"]
 mod tests;

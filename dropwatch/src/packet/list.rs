@@ -4,7 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List<T, const N: usize> {
     items: [T; N],
-    len: usize,
+    /// As small as it can be: a packet has several lists.
+    len: u8,
     is_cut: bool,
 }
 
@@ -21,7 +22,7 @@ impl<T: Copy + Default, const N: usize> Default for List<T, N> {
 impl<T: Copy + Default, const N: usize> List<T, N> {
     /// The items that are known.
     pub fn items(&self) -> &[T] {
-        self.items.get(..self.len).unwrap_or_default()
+        self.items.get(..self.len.into()).unwrap_or_default()
     }
 
     /// Whether the packet may hold more items, which can't be known.
@@ -31,7 +32,7 @@ impl<T: Copy + Default, const N: usize> List<T, N> {
 
     /// Adds an item. Where there is no room, the list is cut instead.
     pub(super) fn push(&mut self, item: T) {
-        match self.items.get_mut(self.len) {
+        match self.items.get_mut(usize::from(self.len)) {
             Some(place) => {
                 *place = item;
                 self.len += 1;

@@ -1,3 +1,5 @@
+mod layouts;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::{collection::vec, prelude::*};

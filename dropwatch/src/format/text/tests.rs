@@ -119,6 +119,22 @@ proptest! {
     }
 
     #[test]
+    fn the_start_of_a_packet_has_no_other_tokens(sample in prop_oneof![sample(), garbled()]) {
+        let keys = |packet: Packet| {
+            let mut line = Vec::new();
+            packet::write_tokens(&packet, ExtraField::value_variants().into(), &mut line);
+            let line = String::from_utf8(line).unwrap();
+            let keys = line.split_whitespace().map(|token| token.split_once('=').unwrap().0);
+            keys.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let whole = keys(Packet::parse(&sample.capture()));
+        for len in 0..sample.bytes.len() {
+            let part = keys(Packet::parse(&sample.start(len)));
+            prop_assert!(part.iter().all(|key| whole.contains(key)), "{part:?} of {whole:?}");
+        }
+    }
+
+    #[test]
     fn a_terminal_cuts_the_stack_and_nothing_else(
         options in options(), parts in parts(), width in 0..400_usize,
     ) {
