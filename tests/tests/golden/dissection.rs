@@ -276,7 +276,7 @@ fn tunnels() {
             ("gre arp", IPV4, ipv4(47, &gre(0, &[], ARP, &arp(1)))),
             ("gre mpls", IPV4, ipv4(47, &gre(0, &[], 0x8847, &[0; 4]))),
             ("gre keepalive", IPV4, ipv4(47, &gre(0, &[], 0, &[]))),
-            ("gre route", IPV4, ipv4(47, &gre(0x40, &key, IPV4, &udp))),
+            ("gre route", IPV4, ipv4(47, &gre(0x40, &[], IPV4, &udp))),
             ("pptp", IPV4, ipv4(47, &[0x30, 1, 0x88, 0x0b, 0, 1, 0, 2])),
             (
                 "gre key cut",

@@ -455,3 +455,29 @@ fn vlan_tags() {
         assert_eq!(Part::Known(packet.tuple), inner());
     }
 }
+
+/// A MAC header that does not say what the kernel says is another packet's.
+#[test]
+fn stale_mac_header() {
+    let bytes = bytes(&format!("966eba6a7c09 deda9ab907fa 86dd {INNER}"));
+    for (ethertype, is_stale) in [(0x86dd, false), (0x0800, true), (0x8100, true), (0, true)] {
+        let packet = Packet::parse(&Capture {
+            ethertype,
+            bytes: &bytes,
+            network_offset: 14,
+            ..Capture::default()
+        });
+        assert_eq!(packet.mac.is_none(), is_stale, "{ethertype:#x}");
+        assert_eq!(packet.tuple.addresses.is_some(), ethertype == 0x0800);
+    }
+}
+
+/// RFC 2784, 2.3 and 2.3.1: no source routes, no other version.
+#[test]
+fn other_gre() {
+    for header in ["4000 0800", "0001 0800"] {
+        let packet = over_ipv4(47, &format!("{header} {INNER}"));
+        assert_eq!(packet.tunnel, Some(Tunnel::Gre { key: Part::Absent }));
+        assert_eq!(packet.inner, Part::CutOff);
+    }
+}
