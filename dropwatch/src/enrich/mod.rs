@@ -3,6 +3,7 @@
 
 mod clock;
 mod location;
+pub mod owner;
 pub mod reason;
 pub mod symbol;
 

@@ -1,0 +1,101 @@
+//! Which process holds which socket, from one pass over all processes.
+
+use std::ops::ControlFlow;
+
+use rustc_hash::FxHashMap;
+
+use super::proc::Proc;
+
+/// Most pairs of a process and a socket that a scan keeps (16 bytes each); of
+/// processes after that, sockets are not known.
+const MAX_HOLDINGS: usize = 1 << 20;
+
+/// Processes that are kept for each network namespace: one is enough to read
+/// its tables, the others are there for when it ends.
+const MAX_PER_NETNS: usize = 4;
+
+/// A process and a socket that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Holding {
+    pub(super) inode: u64,
+    pub(super) pid: u32,
+    pub(super) fd: u32,
+}
+
+/// What one pass over the processes found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Ordered by inode and process, one for each such pair.
+    holdings: Vec<Holding>,
+    /// Names of the processes that hold sockets.
+    names: FxHashMap<u32, Box<[u8]>>,
+    /// Some processes of each network namespace.
+    namespaces: FxHashMap<u32, Vec<u32>>,
+}
+
+impl Scan {
+    /// Goes over all processes; milliseconds for each thousand descriptors.
+    pub(super) fn take(proc: &Proc) -> Self {
+        let mut scan = Self::default();
+        for pid in proc.pids() {
+            scan.add(proc, pid);
+        }
+        scan.holdings.sort_unstable();
+        scan.holdings
+            .dedup_by_key(|holding| (holding.inode, holding.pid));
+        scan
+    }
+
+    fn add(&mut self, proc: &Proc, pid: u32) {
+        let Some(process) = proc.process(pid) else {
+            return;
+        };
+        if let Some(netns) = process.netns() {
+            let pids = self.namespaces.entry(netns).or_default();
+            if pids.len() < MAX_PER_NETNS {
+                pids.push(pid);
+            }
+        }
+        let before = self.holdings.len();
+        process.descriptors(|fd, inode| {
+            if self.holdings.len() >= MAX_HOLDINGS {
+                return ControlFlow::Break(());
+            }
+            self.holdings
+                .extend(inode.map(|inode| Holding { inode, pid, fd }));
+            ControlFlow::Continue(())
+        });
+        if self.holdings.len() > before {
+            match process.name() {
+                Some(name) => {
+                    self.names.insert(pid, name);
+                }
+                // It ended meanwhile.
+                None => self.holdings.truncate(before),
+            }
+        }
+    }
+
+    /// The processes that hold a socket, by ascending number.
+    pub(super) fn holders(&self, inode: u64) -> &[Holding] {
+        let start = self.holdings.partition_point(|held| held.inode < inode);
+        let rest = self.holdings.get(start..).unwrap_or_default();
+        let count = rest.iter().take_while(|held| held.inode == inode).count();
+        rest.get(..count).unwrap_or_default()
+    }
+
+    /// Everything that was found, the holders of one socket one after another.
+    pub(super) fn holdings(&self) -> &[Holding] {
+        &self.holdings
+    }
+
+    /// Name of a process that holds a socket.
+    pub(super) fn name(&self, pid: u32) -> Option<&[u8]> {
+        self.names.get(&pid).map(AsRef::as_ref)
+    }
+
+    /// Some processes that live in a network namespace.
+    pub(super) fn processes_in(&self, netns: u32) -> &[u32] {
+        self.namespaces.get(&netns).map_or(&[], Vec::as_slice)
+    }
+}

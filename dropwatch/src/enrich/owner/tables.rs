@@ -1,0 +1,445 @@
+//! The kernel's socket tables of a network namespace, as text in
+//! `/proc/PID/net`, and which sockets in them a received packet is for.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    job::{Job, Pause, Waited},
+    proc::{Proc, ProcessDir},
+};
+
+/// IP protocol numbers (`include/uapi/linux/in.h`, `in6.h`).
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+const UDP_LITE: u8 = 136;
+
+/// States in a TCP table (`include/net/tcp_states.h`); requests are shown as
+/// `TCP_SYN_RECV`.
+const TCP_SYN_RECV: u8 = 3;
+const TCP_LISTEN: u8 = 10;
+
+/// When a table is read again.
+const READ_PAUSE: Pause = Pause {
+    least: Duration::from_millis(100),
+    times: 10,
+};
+
+/// Most sockets in a table; a larger one is not used.
+const MAX_ROWS: usize = 1 << 18;
+
+/// Most sockets in all tables together, and most tables. When there are more,
+/// all but the newest table are forgotten.
+const MAX_CACHED_ROWS: usize = 1 << 19;
+const MAX_TABLES: usize = 256;
+
+/// A received packet, as a socket sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// IP protocol number.
+    pub protocol: u8,
+    /// It was dropped on its way into a raw socket, not into one of its
+    /// transport protocol.
+    pub raw: bool,
+    /// Destination of the packet. The port is in host byte order; for ICMP it
+    /// is the identifier of an echo, 0 where there is no port.
+    pub local: SocketAddr,
+    /// Source of the packet.
+    pub remote: SocketAddr,
+}
+
+/// Tables that are matched in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Tcp,
+    Udp,
+    UdpLite,
+    Raw,
+    Ping,
+}
+
+impl Kind {
+    fn of(flow: &Flow) -> Self {
+        match flow.protocol {
+            _ if flow.raw => Self::Raw,
+            TCP => Self::Tcp,
+            UDP => Self::Udp,
+            UDP_LITE => Self::UdpLite,
+            ICMP | ICMPV6 => Self::Ping,
+            _ => Self::Raw,
+        }
+    }
+
+    /// Where the IPv4 and the IPv6 sockets are.
+    fn files(self) -> [&'static str; 2] {
+        match self {
+            Self::Tcp => ["net/tcp", "net/tcp6"],
+            Self::Udp => ["net/udp", "net/udp6"],
+            Self::UdpLite => ["net/udplite", "net/udplite6"],
+            Self::Raw => ["net/raw", "net/raw6"],
+            Self::Ping => ["net/icmp", "net/icmp6"],
+        }
+    }
+}
+
+/// One socket of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Port, protocol of a raw socket, or identifier of a ping socket.
+    local_port: u16,
+    /// 0 if not connected.
+    remote_port: u16,
+    /// IPv4 where an IPv6 socket holds a mapped address.
+    local: IpAddr,
+    remote: IpAddr,
+    state: u8,
+    /// An IPv6 socket.
+    is_v6: bool,
+    /// 0 where no process holds the socket.
+    inode: u64,
+}
+
+impl Row {
+    /// Reads `SL: LOCAL REMOTE STATE TX:RX TR:WHEN RETRANSMIT UID TIMEOUT INODE`,
+    /// as `udp4_format_sock`, `get_tcp4_sock` and their like write it.
+    pub(super) fn parse(line: &str, is_v6: bool) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let (local, local_port) = address(words.next()?)?;
+        let (remote, remote_port) = address(words.next()?)?;
+        let state = u8::from_str_radix(words.next()?, 16).ok()?;
+        let inode = words.nth(5)?.parse().ok()?;
+        Some(Self {
+            local_port,
+            remote_port,
+            local,
+            remote,
+            state,
+            is_v6,
+            inode,
+        })
+    }
+
+    fn key(&self) -> (u16, u16) {
+        (self.local_port, self.remote_port)
+    }
+
+    /// Whether it takes packets of this address family. Whether an IPv6 socket
+    /// takes IPv6 only is not in the table.
+    fn takes_family(&self, flow: &Flow, kind: Kind) -> bool {
+        match (flow.local.is_ipv4(), kind) {
+            (true, Kind::Raw | Kind::Ping) => !self.is_v6,
+            (true, _) => true,
+            (false, _) => self.is_v6,
+        }
+    }
+
+    /// How well it fits, ordered as the kernel's choice: bound address, then
+    /// connected, then its own address family. `None` if it does not fit.
+    fn rank(&self, flow: &Flow) -> Option<(bool, u8, bool)> {
+        let is_bound = fits(self.local, flow.local.ip())?;
+        let from_address = fits(self.remote, flow.remote.ip())?;
+        let from_port = match self.remote_port {
+            0 => false,
+            port => (port == flow.remote.port()).then_some(true)?,
+        };
+        let connected = u8::from(from_address) + u8::from(from_port);
+        Some((is_bound, connected, !self.is_v6))
+    }
+}
+
+/// Whether a socket's address is this one, or any; `None` if another one.
+fn fits(socket: IpAddr, packet: IpAddr) -> Option<bool> {
+    if socket.is_unspecified() {
+        Some(false)
+    } else {
+        (socket == packet).then_some(true)
+    }
+}
+
+/// Reads `ADDRESS:PORT`. The address is one or four 32-bit words, each a number
+/// in host byte order of the bytes as they are in memory; the port is a number.
+fn address(text: &str) -> Option<(IpAddr, u16)> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        let digits = address.get(at * 8..at * 8 + 8)?;
+        u32::from_str_radix(digits, 16).ok().map(u32::to_ne_bytes)
+    };
+    let address = match address.len() {
+        8 => IpAddr::from(word(0)?),
+        32 => {
+            let mut bytes = [0; 16];
+            for (at, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(at)?);
+            }
+            Ipv6Addr::from(bytes).to_canonical()
+        }
+        _ => return None,
+    };
+    Some((address, port))
+}
+
+/// The sockets of one kind in one namespace.
+#[derive(Debug)]
+pub(super) struct Table {
+    kind: Kind,
+    /// Ordered by local and remote port.
+    rows: Vec<Row>,
+}
+
+impl Table {
+    /// Reads the tables of namespace `netns` through one of `pids`; `None` if
+    /// none of them lives there or there are too many sockets.
+    fn read(proc: &Proc, pids: &[u32], netns: u32, kind: Kind) -> Option<Self> {
+        pids.iter()
+            .filter_map(|pid| proc.process(*pid))
+            .find(|process| process.netns() == Some(netns))
+            .and_then(|process| Self::of_process(&process, kind))
+    }
+
+    fn of_process(process: &ProcessDir, kind: Kind) -> Option<Self> {
+        let mut rows = Vec::new();
+        for (file, is_v6) in kind.files().into_iter().zip([false, true]) {
+            // A kernel without the protocol has no such file.
+            if let Some(file) = process.open(file) {
+                read_rows(BufReader::new(file), is_v6, &mut rows)?;
+            }
+        }
+        Some(Self::new(kind, rows))
+    }
+
+    fn new(kind: Kind, mut rows: Vec<Row>) -> Self {
+        rows.sort_unstable_by_key(Row::key);
+        Self { kind, rows }
+    }
+
+    /// Sockets with these ports.
+    fn with_ports(&self, local: u16, remote: u16) -> &[Row] {
+        let key = (local, remote);
+        let start = self.rows.partition_point(|row| row.key() < key);
+        let end = self.rows.partition_point(|row| row.key() <= key);
+        self.rows.get(start..end).unwrap_or_default()
+    }
+
+    /// Puts the inodes of the sockets that can be meant into `found`: several
+    /// where the table does not tell which, none where no process has it.
+    fn candidates(&self, flow: &Flow, found: &mut Vec<u64>) {
+        found.clear();
+        match self.kind {
+            Kind::Tcp => self.tcp(flow, found),
+            Kind::Udp | Kind::UdpLite => self.udp(flow, found),
+            // Every one that fits gets a copy (`raw_v4_input` in
+            // `net/ipv4/raw.c`), the first of them is taken (`ping_lookup` in
+            // `net/ipv4/ping.c`); which one that is the table does not say.
+            Kind::Raw => self.all(flow, u16::from(flow.protocol), found),
+            Kind::Ping => self.all(flow, flow.local.port(), found),
+        }
+        if found.contains(&0) {
+            found.clear();
+        }
+    }
+
+    /// As `__inet_lookup` in `include/net/inet_hashtables.h`: the connection,
+    /// otherwise a listener.
+    fn tcp(&self, flow: &Flow, found: &mut Vec<u64>) {
+        let connection = self
+            .with_ports(flow.local.port(), flow.remote.port())
+            .iter()
+            .filter(|row| row.state != TCP_LISTEN)
+            .find(|row| row.local == flow.local.ip() && row.remote == flow.remote.ip());
+        match connection {
+            // A request to connect is its listener's business.
+            Some(row) if row.inode == 0 && row.state == TCP_SYN_RECV => {}
+            // Inode 0: in TIME_WAIT, or closed by its process.
+            Some(row) => return found.push(row.inode),
+            None => {}
+        }
+        let listeners = self
+            .with_ports(flow.local.port(), 0)
+            .iter()
+            .filter(|row| row.state == TCP_LISTEN);
+        best(listeners, flow, self.kind, found);
+    }
+
+    /// As `__udp4_lib_lookup` in `net/ipv4/udp.c`; to a group or to all, every
+    /// socket that fits gets a copy (`__udp4_lib_mcast_deliver`).
+    fn udp(&self, flow: &Flow, found: &mut Vec<u64>) {
+        let port = flow.local.port();
+        let unconnected = self.with_ports(port, 0).iter();
+        let connected = match flow.remote.port() {
+            0 => &[],
+            remote => self.with_ports(port, remote),
+        };
+        let rows = unconnected.chain(connected);
+        if is_for_many(flow.local.ip()) {
+            let fitting = rows
+                .filter(|row| row.takes_family(flow, self.kind) && row.rank(flow).is_some())
+                .map(|row| row.inode);
+            found.extend(fitting);
+        } else {
+            best(rows, flow, self.kind, found);
+        }
+    }
+
+    fn all(&self, flow: &Flow, local_port: u16, found: &mut Vec<u64>) {
+        let start = self.rows.partition_point(|row| row.local_port < local_port);
+        let fitting = self
+            .rows
+            .iter()
+            .skip(start)
+            .take_while(|row| row.local_port == local_port)
+            .filter(|row| row.takes_family(flow, self.kind))
+            .filter(|row| {
+                // The kernel does not ask where a ping socket is connected to.
+                fits(row.local, flow.local.ip()).is_some()
+                    && (self.kind == Kind::Ping || fits(row.remote, flow.remote.ip()).is_some())
+            });
+        found.extend(fitting.map(|row| row.inode));
+    }
+}
+
+/// The best of `rows`, all of them where several are.
+fn best<'a>(rows: impl Iterator<Item = &'a Row>, flow: &Flow, kind: Kind, found: &mut Vec<u64>) {
+    let mut highest = None;
+    for row in rows.filter(|row| row.takes_family(flow, kind)) {
+        let Some(rank) = row.rank(flow) else {
+            continue;
+        };
+        if Some(rank) > highest {
+            highest = Some(rank);
+            found.clear();
+        }
+        if Some(rank) == highest {
+            found.push(row.inode);
+        }
+    }
+}
+
+fn is_for_many(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// Appends the sockets of a file; `None` if there are too many.
+fn read_rows(mut file: impl BufRead, is_v6: bool, rows: &mut Vec<Row>) -> Option<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if file.read_until(b'\n', &mut line).ok()? == 0 {
+            return Some(());
+        }
+        // The heading is no socket.
+        let row = std::str::from_utf8(&line)
+            .ok()
+            .and_then(|line| Row::parse(line, is_v6));
+        rows.extend(row);
+        if rows.len() > MAX_ROWS {
+            log::debug!("a socket table has more than {MAX_ROWS} lines");
+            return None;
+        }
+    }
+}
+
+/// A table and its age.
+#[derive(Debug)]
+struct Cached {
+    /// `None` if it could not be read.
+    table: Option<Table>,
+    read: Instant,
+    took: Duration,
+}
+
+impl Cached {
+    fn rows(&self) -> usize {
+        self.table.as_ref().map_or(0, |table| table.rows.len())
+    }
+}
+
+type Key = (u32, Kind);
+
+/// Tables of all namespaces that were asked for.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    cached: FxHashMap<Key, Cached>,
+    /// The one table that is being read.
+    reading: Option<(Key, Job<Option<Table>>)>,
+    /// The last answer.
+    pub(super) found: Vec<u64>,
+}
+
+impl Tables {
+    /// Inodes of the sockets in `netns` that `flow` can be for. Reads at most one
+    /// table, through one of `pids`, and waits for it not longer than `patience`.
+    pub(super) fn candidates(
+        &mut self,
+        (proc, pids): (&Proc, &[u32]),
+        netns: u32,
+        flow: &Flow,
+        now: Instant,
+        patience: Duration,
+    ) -> &[u64] {
+        let key = (netns, Kind::of(flow));
+        self.collect(Duration::ZERO);
+        if !self.is_fresh(&key, now, 1) && self.reading.is_none() && !pids.is_empty() {
+            self.start(key, proc, pids, now);
+            self.collect(patience);
+        }
+        self.found.clear();
+        // While a table is being read the one of before may serve, not one of
+        // long before.
+        if self.is_fresh(&key, now, 2)
+            && let Some(cached) = self.cached.get(&key)
+            && let Some(table) = &cached.table
+        {
+            table.candidates(flow, &mut self.found);
+        }
+        &self.found
+    }
+
+    /// Whether the table is not older than some pauses between reads.
+    fn is_fresh(&self, key: &Key, now: Instant, pauses: u32) -> bool {
+        self.cached.get(key).is_some_and(|cached| {
+            let age = now.saturating_duration_since(cached.read);
+            age < READ_PAUSE.after(cached.took).saturating_mul(pauses)
+        })
+    }
+
+    fn start(&mut self, key: Key, proc: &Proc, pids: &[u32], now: Instant) {
+        let (proc, pids) = (proc.clone(), pids.to_vec());
+        let (netns, kind) = key;
+        self.reading =
+            Job::start(now, move || Table::read(&proc, &pids, netns, kind)).map(|job| (key, job));
+    }
+
+    fn collect(&mut self, patience: Duration) {
+        let Some((key, job)) = &self.reading else {
+            return;
+        };
+        let (table, took) = match job.wait(patience) {
+            Waited::Done(table, took) => (table, took),
+            Waited::Running => return,
+            Waited::Failed => (None, Duration::ZERO),
+        };
+        let (key, read) = (*key, job.started);
+        self.reading = None;
+        self.insert(key, Cached { table, read, took });
+    }
+
+    fn insert(&mut self, key: Key, cached: Cached) {
+        let rows: usize = self.cached.values().map(Cached::rows).sum();
+        if rows + cached.rows() > MAX_CACHED_ROWS || self.cached.len() >= MAX_TABLES {
+            self.cached.clear();
+        }
+        self.cached.insert(key, cached);
+    }
+}
+
+#[cfg(test)]
+#[path = "tables/tests.rs"]
+mod tests;
