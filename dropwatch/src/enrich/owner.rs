@@ -17,8 +17,8 @@
 //!   which comes not earlier than 0.1 seconds or ten times what it takes after
 //!   the last one. Until then its owner is unknown.
 //!
-//! Scans run in a thread of their own; a caller waits for one for a few
-//! milliseconds ([`PATIENCE`]), and only if it is the one who had it started.
+//! Scans run in a thread of their own; a caller waits for one for some
+//! milliseconds ([`PATIENCE`]), and only if it is the one that had it started.
 //!
 //! # Limits
 //!
@@ -53,7 +53,7 @@ use self::{
 const CHECK: Duration = Duration::from_secs(1);
 
 /// How long a caller waits for a scan or table that it had started.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Between scans when a socket is not known yet: at most 9 % of a processor.
 const URGENT: Pause = Pause {
@@ -75,8 +75,8 @@ const CACHE_LIMIT: usize = 16 * 1024;
 const RECENT: usize = 8;
 
 /// Most descriptors that are looked at outside of scans in [`URGENT`]'s least
-/// time: some 6 % of a processor.
-const BUDGET: usize = 2000;
+/// time: some 5 % of a processor.
+const BUDGET: usize = 1000;
 
 /// What opening a process costs, in descriptors.
 const OPEN_COST: usize = 5;

@@ -356,7 +356,8 @@ fn a_filter_asks_every_holder_and_its_threads() {
     let mut owners = proc.owners();
     let now = Instant::now();
     owners.scan(now);
-    let filters: [(&str, fn(&Process<'_>) -> bool, [Option<bool>; 3]); 4] = [
+    type Filter = fn(&Process<'_>) -> bool;
+    let filters: [(&str, Filter, [Option<bool>; 3]); 4] = [
         ("pid", |p| p.pid == 8, [Some(true), Some(false), None]),
         (
             "name",
