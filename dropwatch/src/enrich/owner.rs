@@ -175,10 +175,7 @@ impl Entry {
     fn add(&mut self, holder: Holder, comm: &[u8]) {
         let at = self.holders.partition_point(|known| known.pid < holder.pid);
         match self.holders.get_mut(at) {
-            Some(known) if known.pid == holder.pid => {
-                known.seen = holder.seen;
-                known.fd = holder.fd.or(known.fd);
-            }
+            Some(known) if known.pid == holder.pid => known.seen = holder.seen,
             _ => self.holders.insert(at, holder),
         }
         let others = self.holders.len() - 1;
@@ -233,6 +230,12 @@ struct Scanned {
 }
 
 impl Scanned {
+    /// Puts the next scan off if none could be made.
+    fn postpone(&mut self, now: Instant) {
+        let took = self.made.map_or(Duration::ZERO, |(_, took)| took);
+        self.made = Some((now, took));
+    }
+
     fn replace(&mut self, scan: Scan, started: Instant, took: Duration) {
         self.scan = scan;
         self.made = Some((started, took));
@@ -459,7 +462,14 @@ impl Owners {
         self.of_socket(inode, hint_pid, now)?;
         let entry = self.entries.get(&inode)?;
         let owner = entry.owner.as_ref()?;
-        // An owner that has ended is not among the holders.
+        if entry.holders.is_empty() {
+            // It has ended; its number can be another process's by now.
+            return Some(matches(&Process {
+                pid: owner.pid,
+                name: &owner.comm,
+                directory: None,
+            }));
+        }
         let is_match =
             self.verdicts
                 .of(&self.proc, owner.pid, Some(&owner.comm), now, &mut matches);
@@ -544,13 +554,17 @@ impl Owners {
                 ),
             }
         }
-        let Some(first) = entry.holders.first().map(|holder| holder.pid) else {
+        let Some(first) = entry.holders.first().copied() else {
             return;
         };
-        // A process that the scan has not seen has been named since.
-        let named = entry.owner.take().filter(|owner| owner.pid == first);
-        let comm = self.scanned.scan.name(first).map(Box::from);
-        if let Some(comm) = comm.or(named.map(|owner| owner.comm)) {
+        // What is known of it since the scan is better.
+        let newer = entry
+            .owner
+            .take()
+            .filter(|owner| owner.pid == first.pid && first.seen > started)
+            .map(|owner| owner.comm);
+        let comm = newer.or_else(|| self.scanned.scan.name(first.pid).map(Box::from));
+        if let Some(comm) = comm {
             entry.set_owner(comm);
         }
     }
@@ -632,6 +646,9 @@ impl Owners {
         }
         let proc = self.proc.clone();
         self.scanning = Job::start(now, move || Scan::take(&proc));
+        if self.scanning.is_none() {
+            self.scanned.postpone(now);
+        }
         self.scanning.is_some()
     }
 
@@ -643,7 +660,7 @@ impl Owners {
         match job.wait(patience) {
             Waited::Done(scan, took) => self.scanned.replace(scan, job.started, took),
             Waited::Running => return,
-            Waited::Failed => log::debug!("a scan of /proc has failed"),
+            Waited::Failed => self.scanned.postpone(job.started),
         }
         self.scanning = None;
     }

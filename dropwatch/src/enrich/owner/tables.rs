@@ -356,6 +356,14 @@ struct Cached {
 }
 
 impl Cached {
+    fn unreadable(now: Instant) -> Self {
+        Self {
+            table: None,
+            read: now,
+            took: Duration::ZERO,
+        }
+    }
+
     fn rows(&self) -> usize {
         self.table.as_ref().map_or(0, |table| table.rows.len())
     }
@@ -413,22 +421,25 @@ impl Tables {
     fn start(&mut self, key: Key, proc: &Proc, pids: &[u32], now: Instant) {
         let (proc, pids) = (proc.clone(), pids.to_vec());
         let (netns, kind) = key;
-        self.reading =
-            Job::start(now, move || Table::read(&proc, &pids, netns, kind)).map(|job| (key, job));
+        match Job::start(now, move || Table::read(&proc, &pids, netns, kind)) {
+            Some(job) => self.reading = Some((key, job)),
+            None => self.insert(key, Cached::unreadable(now)),
+        }
     }
 
     fn collect(&mut self, patience: Duration) {
         let Some((key, job)) = &self.reading else {
             return;
         };
-        let (table, took) = match job.wait(patience) {
-            Waited::Done(table, took) => (table, took),
+        let read = job.started;
+        let cached = match job.wait(patience) {
+            Waited::Done(table, took) => Cached { table, read, took },
             Waited::Running => return,
-            Waited::Failed => (None, Duration::ZERO),
+            Waited::Failed => Cached::unreadable(read),
         };
-        let (key, read) = (*key, job.started);
+        let key = *key;
         self.reading = None;
-        self.insert(key, Cached { table, read, took });
+        self.insert(key, cached);
     }
 
     fn insert(&mut self, key: Key, cached: Cached) {

@@ -172,6 +172,21 @@ fn another_process_on_the_cpu_is_another_chance() {
 }
 
 #[test]
+fn nobody_is_asked_twice_for_the_same_socket() {
+    let proc = FakeProc::new();
+    proc.add(7, "resolver", &[(3, 10)]);
+    let mut owners = proc.owners();
+    let now = Instant::now() + LONG;
+    assert_eq!(of(&mut owners, 10, now), "resolver[7]+0");
+    of(&mut owners, 11, now);
+    let left = owners.budget.left;
+    assert!(left < BUDGET);
+    of(&mut owners, 11, now);
+    text(owners.of_socket(11, 9, now));
+    assert_eq!(owners.budget.left, left);
+}
+
+#[test]
 fn looking_outside_of_scans_is_bounded() {
     let proc = FakeProc::new();
     let mut owners = proc.owners();
@@ -254,6 +269,9 @@ fn names_and_descriptors_may_change() {
     proc.open(7, 9, 10);
     assert_eq!(of(&mut owners, 10, start + CHECK / 2), "sh[7]+0");
     assert_eq!(of(&mut owners, 10, start + CHECK), "curl[7]+0");
+    proc.rename(7, "late");
+    assert_eq!(of(&mut owners, 10, start + CHECK * 3 / 2), "curl[7]+0");
+    assert_eq!(of(&mut owners, 10, start + CHECK * 2), "late[7]+0");
 }
 
 #[test]
@@ -408,11 +426,16 @@ fn a_filter_is_asked_again_after_a_second() {
     assert_eq!(ask(&mut owners, start + CHECK / 2), Some(false));
     assert_eq!(ask(&mut owners, start + CHECK), Some(true));
     proc.end(7);
+    proc.add(7, "other", &[]);
+    proc.add_thread(7, 70, "curl");
     assert_eq!(
         ask(&mut owners, start + 2 * CHECK),
         Some(true),
         "by its name"
     );
+    let has_thread = |process: &Process<'_>| process.any_thread(|name| name == b"curl");
+    let verdict = owners.any_holder(10, 0, start + 2 * CHECK, has_thread);
+    assert_eq!(verdict, Some(false), "another process's thread");
 }
 
 #[test]
@@ -520,6 +543,10 @@ fn a_table_is_read_through_a_process_that_is_still_there() {
     owners.scan(start);
     proc.end(7);
     assert_eq!(owners.sockets_at(NETNS, &dns(), start), [10]);
+    let link = proc.path(8).join("ns/net");
+    fs::remove_file(&link).unwrap();
+    symlink("net:[4026532000]", link).unwrap();
+    assert_eq!(owners.sockets_at(NETNS, &dns(), start + LONG), []);
 }
 
 fn inode(socket: impl AsFd) -> u64 {
