@@ -7,7 +7,7 @@
 //!
 //! # What is known when
 //!
-//! - Which process, and its name: not older than a second ([`CHECK`]). A process
+//! - Which process, and its name: not older than a second (`CHECK`). A process
 //!   that has ended stays the owner for another second.
 //! - How many other processes hold the socket, and whether one with a lower
 //!   number does: as of the last scan of all processes. While sockets are asked
@@ -18,7 +18,7 @@
 //!   the last one. Until then its owner is unknown.
 //!
 //! Scans run in a thread of their own; a caller waits for one for some
-//! milliseconds ([`PATIENCE`]), and only if it is the one that had it started.
+//! milliseconds (`PATIENCE`), and only if it is the one that had it started.
 //!
 //! # Limits
 //!
@@ -356,7 +356,7 @@ impl Owners {
     ///
     /// `hint_pid` is the process on the CPU, 0 if there is none. Costs a look
     /// into a table while the owner is fresh, and never much more than
-    /// [`PATIENCE`].
+    /// `PATIENCE`.
     pub fn of_socket(&mut self, inode: u64, hint_pid: u32, now: Instant) -> Option<&Owner> {
         if inode == 0 {
             return None;
@@ -449,7 +449,7 @@ impl Owners {
     /// Whether `matches` holds for any process that holds the socket; `None` if
     /// none is known.
     ///
-    /// What `matches` says of a process is used for a second ([`CHECK`]), so it
+    /// What `matches` says of a process is used for a second (`CHECK`), so it
     /// must be the same question each time. The other arguments are those of
     /// [`Owners::of_socket`].
     pub fn any_holder(
@@ -570,7 +570,7 @@ impl Owners {
     }
 
     /// Makes sure that the owner still holds the socket, if that was not seen
-    /// within [`CHECK`]; otherwise the next holder is the owner.
+    /// within `CHECK`; otherwise the next holder is the owner.
     fn check(&mut self, inode: u64, entry: &mut Entry, now: Instant) {
         if entry.is_fresh(now) {
             return;
