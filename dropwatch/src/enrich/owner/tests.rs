@@ -513,7 +513,7 @@ fn the_owner_at_an_address_is_known_if_all_candidates_agree() {
         let verdict = owners.any_holder_at(NETNS, &dns(), 0, now, is_worker);
         assert_eq!(verdict, worker, "{inodes:?}");
     }
-    assert_eq!(owners.sockets_at(1, &dns(), now), [], "another namespace");
+    assert_eq!(owners.sockets_at(1, &dns(), now), [0_u64; 0], "another namespace");
 }
 
 #[test]
@@ -546,7 +546,7 @@ fn a_table_is_read_through_a_process_that_is_still_there() {
     let link = proc.path(8).join("ns/net");
     fs::remove_file(&link).unwrap();
     symlink("net:[4026532000]", link).unwrap();
-    assert_eq!(owners.sockets_at(NETNS, &dns(), start + LONG), []);
+    assert_eq!(owners.sockets_at(NETNS, &dns(), start + LONG), [0_u64; 0]);
 }
 
 fn inode(socket: impl AsFd) -> u64 {
