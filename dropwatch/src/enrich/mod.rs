@@ -2,10 +2,15 @@
 //! becomes a [`DropRecord`].
 
 mod clock;
+pub mod container;
+mod files;
 mod location;
+pub mod netns;
 pub mod owner;
 pub mod reason;
+mod suggest;
 pub mod symbol;
+mod throttle;
 
 use dropwatch_common::event::present;
 
