@@ -212,9 +212,9 @@ impl Containers {
     /// container in the namespace, if that is not the host's; of several containers of one pod
     /// the pod. The unit is that of the cgroup.
     ///
-    /// Costs two look-ups. A cgroup that is new costs a walk through all cgroups, a namespace
+    /// Costs a look-up or two. A cgroup that is new costs a walk through all cgroups, a namespace
     /// other than the host's a look at all processes once a second; both take one twentieth of
-    /// the time at most.
+    /// a processor at most.
     pub fn describe(&mut self, cgroup: Option<u64>, netns: Option<u32>) -> Workload<'_> {
         let by_cgroup = cgroup.is_some_and(|id| self.learn_cgroup(id));
         if let Some(inode) = netns
@@ -486,7 +486,7 @@ fn by_id(prefix: &str, known: &BTreeMap<Target, Option<Vec<u8>>>) -> Result<Vec<
     let found: Vec<Target> = known.keys().filter(begins).cloned().collect();
     ensure!(
         found.len() <= 1,
-        "--container '{prefix}' is the beginning of {} ids, give more digits; {}",
+        "'{prefix}' is the beginning of {} ids of containers, give more digits; {}",
         found.len(),
         there_are(prefix, found.iter().map(|target| target.short().to_vec()))
     );

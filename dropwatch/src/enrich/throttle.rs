@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-/// Work may take this part of the time at most: one twentieth.
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// Work may take one twentieth of a processor.
 const PAUSE_PER_COST: u32 = 20;
 
 /// Spaces out work that is triggered by what the kernel reports, so that it can't take more
-/// than one twentieth of the time, however often it is asked for.
+/// than one twentieth of a processor, however often it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     last: Option<Instant>,
+    /// Processor time that it took.
     cost: Duration,
 }
 
@@ -24,12 +27,19 @@ impl Throttle {
 
     /// Does the work and takes its time.
     pub(super) fn run<T>(&mut self, now: Instant, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
+        let start = processor_time();
         let result = work();
         self.last = Some(now);
-        self.cost = start.elapsed();
+        self.cost = processor_time().saturating_sub(start);
         result
     }
+}
+
+/// What this thread has used so far.
+fn processor_time() -> Duration {
+    let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::ThreadCPUTime);
+    // Neither is negative.
+    Duration::from_secs(tv_sec.unsigned_abs()) + Duration::from_nanos(tv_nsec.unsigned_abs())
 }
 
 #[cfg(test)]

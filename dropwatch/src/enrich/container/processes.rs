@@ -39,8 +39,8 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Looks at all processes below `proc`: some 3 µs for each, 10 µs for those that are not
-    /// in the host's network namespace. Processes that come or go meanwhile may be missed;
+    /// Looks at all processes below `proc`: reads a link of each, and a file of those that are
+    /// not in the host's network namespace. Processes that come or go meanwhile may be missed;
     /// only the namespace of the first thread of each is looked at.
     pub(super) fn look(proc: &Path) -> Self {
         let mut seen = Self {

@@ -334,7 +334,7 @@ fn errors_name_what_there_is() {
         "{names}"
     );
     let several = error("aaaa");
-    assert!(several.contains("the beginning of 2 ids"), "{several}");
+    assert!(several.contains("the beginning of 2 ids of"), "{several}");
     assert!(
         several.contains("aaaaaaaaaaaa") && several.contains("aaaab0000000"),
         "{several}"

@@ -124,7 +124,7 @@ impl Tree {
             .collect()
     }
 
-    /// Reads the whole tree: some 20 µs for each cgroup. Removed cgroups are remembered as long
+    /// Reads the whole tree, which is a folder for each cgroup. Removed cgroups are remembered as long
     /// as there is room.
     pub(super) fn walk(&mut self, mount: &Cgroup2) {
         self.walk = self.walk.wrapping_add(1);

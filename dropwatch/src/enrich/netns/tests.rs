@@ -28,6 +28,11 @@ fn text(name: Option<&[u8]>) -> Option<String> {
     name.map(|name| String::from_utf8_lossy(name).into_owned())
 }
 
+/// File systems stamp changes with a clock of some milliseconds.
+fn next_tick() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
 #[test]
 fn names_come_and_go() {
     let root = root();
@@ -35,10 +40,12 @@ fn names_come_and_go() {
     let start = names.now;
     let after = |ms| start + Duration::from_millis(ms);
     assert_eq!(names.name(own_inode()), None);
+    next_tick();
     name_own(&root, "run/netns/blue");
     assert_eq!(names.name(own_inode()), None, "looked a moment ago");
     names.refresh_at(after(100));
     assert_eq!(text(names.name(own_inode())).as_deref(), Some("blue"));
+    next_tick();
     fs::remove_file(root.path().join("run/netns/blue")).unwrap();
     names.refresh_at(after(300));
     assert_eq!(names.name(own_inode()), None);
