@@ -18,6 +18,7 @@ mod fixture;
 pub mod format;
 pub mod output;
 pub mod packet;
+pub mod pattern;
 mod poll;
 pub mod preflight;
 pub mod record;

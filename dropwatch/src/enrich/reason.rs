@@ -7,12 +7,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustc_hash::FxHashMap;
 
 use crate::btf::{Btf, Enumerator};
+use crate::pattern::{Pattern, has_wildcards, nearest};
 
 /// Folder with the BTF of the kernel (`vmlinux`) and of each loaded module.
 pub const BTF_FOLDER: &str = "/sys/kernel/btf";
@@ -21,10 +23,26 @@ const PREFIX: &str = "SKB_DROP_REASON_";
 const SUBSYS_PREFIX: &str = "SKB_DROP_REASON_SUBSYS_";
 /// `SKB_DROP_REASON_SUBSYS_SHIFT` in `include/net/dropreason-core.h`.
 const SUBSYS_SHIFT: u32 = 16;
+/// The bits that tell the reasons of a subsystem apart.
+const LOW_MASK: u32 = (1 << SUBSYS_SHIFT) - 1;
 /// Every enum of drop reasons has this in its name: `skb_drop_reason`, `ovs_drop_reason`,
 /// `mac80211_drop_reason`, `qdisc_drop_reason`. Without asking for it, the many enums of flags
 /// that have values in a subsystem's range would be taken for reasons.
 const ENUM_NAME: &str = "drop_reason";
+
+/// How many names an error suggests.
+const SUGGESTIONS: usize = 3;
+
+/// A drop reason that this kernel has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reason {
+    /// Value, with the subsystem in the high 16 bits.
+    pub number: u32,
+    /// In lower case, as `openvswitch`; `None` for the core.
+    pub subsystem: Option<String>,
+    /// Without the subsystem, as `NO_SOCKET` or `LAST_ACTION`.
+    pub name: String,
+}
 
 /// The names of drop reasons.
 ///
@@ -115,6 +133,147 @@ impl ReasonNames {
         self.names.iter().map(|(&number, name)| (number, &**name))
     }
 
+    /// All reasons of this kernel and of the modules that are loaded now, by number; those that
+    /// mean no drop are left out. Takes some milliseconds for each subsystem.
+    pub fn all(&mut self) -> Vec<Reason> {
+        self.search_all();
+        let mut all: Vec<Reason> = self
+            .drops()
+            .map(|(number, name)| {
+                let (subsystem, name) = match name.split_once(':') {
+                    Some((subsystem, name)) => (Some(subsystem.to_owned()), name),
+                    None => (None, name),
+                };
+                let name = name.to_owned();
+                Reason {
+                    number,
+                    subsystem,
+                    name,
+                }
+            })
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The reasons that `pattern` stands for, as sorted ranges of numbers that do not touch.
+    ///
+    /// A pattern is a name as lines show it, with or without `SKB_DROP_REASON_`, in either case;
+    /// several names by `*` and `?`, as `TCP_*` or `openvswitch:*`; a subsystem, as `openvswitch`,
+    /// which is its whole range even before its module is loaded; or a number, as `3` or
+    /// `0x30001`.
+    ///
+    /// # Errors
+    /// This kernel has no such reason, or gives no reasons at all.
+    pub fn matching(&mut self, pattern: &str) -> Result<Vec<RangeInclusive<u32>>> {
+        ensure!(
+            self.has_reasons,
+            "'{pattern}' can't be looked for: this kernel gives no drop reasons (5.17 and later do)"
+        );
+        if let Some(number) = parse_number(pattern) {
+            return self.numbered(number, pattern);
+        }
+        let plain = strip_prefix_any_case(pattern, PREFIX);
+        // Without a subsystem and wildcards, what the modules have is not asked for.
+        if plain.contains([':', '*', '?']) {
+            self.search_all();
+        }
+        let mut found = self.named(plain);
+        if found.is_empty() {
+            match self.unnamed(plain) {
+                Some(number) => found.push(number..=number),
+                None => return Err(self.unknown(pattern, plain)),
+            }
+        }
+        Ok(merged(found))
+    }
+
+    /// What a pattern without the prefix stands for.
+    fn named(&self, pattern: &str) -> Vec<RangeInclusive<u32>> {
+        let whole = pattern.strip_suffix(":*").unwrap_or(pattern);
+        let (names, subsystems) = (Pattern::any_case(pattern), Pattern::any_case(whole));
+        let names = self.drops().filter(|(_, name)| names.matches(name));
+        let subsystems = self
+            .subsystems
+            .iter()
+            .filter(|(_, subsystem)| subsystems.matches(&subsystem.name))
+            .map(|(number, _)| number << SUBSYS_SHIFT..=number << SUBSYS_SHIFT | LOW_MASK);
+        names
+            .map(|(number, _)| number..=number)
+            .chain(subsystems)
+            .collect()
+    }
+
+    /// The number of a reason that is printed as its subsystem and a number, as `openvswitch:92`.
+    fn unnamed(&self, pattern: &str) -> Option<u32> {
+        let (subsystem, low) = pattern.split_once(':')?;
+        let low = low.parse::<u16>().ok()?;
+        let of_name = |(_, it): &(&u32, &Subsystem)| it.name.eq_ignore_ascii_case(subsystem);
+        let (number, _) = self.subsystems.iter().find(of_name)?;
+        Some(number << SUBSYS_SHIFT | u32::from(low))
+    }
+
+    /// A reason by its number, which has to be one that can be met: a name or a subsystem shows it.
+    fn numbered(&self, number: u32, pattern: &str) -> Result<Vec<RangeInclusive<u32>>> {
+        let is_drop = self.drops().any(|(known, _)| known == number);
+        ensure!(
+            is_drop || self.subsystems.contains_key(&(number >> SUBSYS_SHIFT)),
+            "this kernel has no drop reason {pattern}; --list-reasons shows those that it has"
+        );
+        Ok(vec![number..=number])
+    }
+
+    /// The error for a pattern that stands for nothing.
+    fn unknown(&mut self, pattern: &str, plain: &str) -> anyhow::Error {
+        self.search_all();
+        let subsystem_of = plain.split_once(':').map(|(subsystem, _)| subsystem);
+        let hidden = self.subsystems.iter().find(|(number, it)| {
+            let named = subsystem_of.is_some_and(|name| it.name.eq_ignore_ascii_case(name));
+            named && !self.has_names(**number)
+        });
+        if let Some((_, Subsystem { name, .. })) = hidden {
+            return anyhow!(
+                "the drop reasons of {name} have names only while its module is loaded; \
+                 '{name}' stands for all of them"
+            );
+        }
+        let subsystems = self.subsystems.values().map(|it| it.name.as_str());
+        let names = self.drops().map(|(_, name)| name).chain(subsystems);
+        let nearest = nearest(plain, names, SUGGESTIONS).join(", ");
+        let hint = if nearest.is_empty() {
+            String::new()
+        } else {
+            format!(", but {nearest}")
+        };
+        let what = if has_wildcards(plain) {
+            "that fits"
+        } else {
+            "named"
+        };
+        anyhow!(
+            "this kernel has no drop reason {what} '{pattern}'{hint}; \
+             --list-reasons shows those that it has"
+        )
+    }
+
+    /// The names without those that mean no drop.
+    fn drops(&self) -> impl Iterator<Item = (u32, &str)> {
+        let none = [self.consumed, self.not_dropped_yet];
+        self.known()
+            .filter(move |(number, _)| !none.contains(&Some(*number)))
+    }
+
+    fn has_names(&self, subsystem: u32) -> bool {
+        let mut numbers = self.names.keys();
+        numbers.any(|reason| reason >> SUBSYS_SHIFT == subsystem)
+    }
+
+    /// Looks for the names of all subsystems.
+    fn search_all(&mut self) {
+        let numbers: Vec<u32> = self.subsystems.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.search(number));
+    }
+
     /// Looks once for the names of a subsystem's reasons in the BTF of the loaded modules.
     fn search(&mut self, number: u32) {
         let Some(subsystem) = self.subsystems.get_mut(&number) else {
@@ -136,11 +295,7 @@ impl ReasonNames {
                 Ok(module) => self.learn(&module),
                 Err(error) => log::debug!("{error:#}"),
             }
-            if self
-                .names
-                .keys()
-                .any(|reason| reason >> SUBSYS_SHIFT == number)
-            {
+            if self.has_names(number) {
                 break;
             }
         }
@@ -157,13 +312,47 @@ impl ReasonNames {
                 for (value, name) in reasons {
                     let name = name.strip_prefix(prefix).unwrap_or(name);
                     let name = name.trim_start_matches('_');
-                    self.names
-                        .entry(value)
-                        .or_insert_with(|| format!("{}:{name}", subsystem.name).into());
+                    // The end of the range is no reason.
+                    if name != "MAX" {
+                        self.names
+                            .entry(value)
+                            .or_insert_with(|| format!("{}:{name}", subsystem.name).into());
+                    }
                 }
             }
         }
     }
+}
+
+/// A number in decimal or, after `0x`, in hexadecimal digits.
+fn parse_number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// `text` without `prefix`, which is ASCII and may be in another case.
+fn strip_prefix_any_case<'a>(text: &'a str, prefix: &str) -> &'a str {
+    match text.split_at_checked(prefix.len()) {
+        Some((start, rest)) if start.eq_ignore_ascii_case(prefix) => rest,
+        _ => text,
+    }
+}
+
+/// The same numbers in order, in ranges that neither overlap nor touch.
+fn merged(mut ranges: Vec<RangeInclusive<u32>>) -> Vec<RangeInclusive<u32>> {
+    ranges.sort_unstable_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<u32>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 /// Writes a reason without a name into `text`.
@@ -173,7 +362,7 @@ fn as_number<'a>(
     text: &'a mut String,
 ) -> &'a str {
     text.clear();
-    let (subsystem, low) = (reason >> SUBSYS_SHIFT, reason & 0xffff);
+    let (subsystem, low) = (reason >> SUBSYS_SHIFT, reason & LOW_MASK);
     let written = match subsystems.get(&subsystem) {
         Some(known) => write!(text, "{}:{low}", known.name),
         // Before 6.4 there are no subsystems.

@@ -7,10 +7,13 @@
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::pattern::{Pattern, nearest};
 
 /// The kernel's symbols.
 pub const KALLSYMS: &str = "/proc/kallsyms";
@@ -129,6 +132,41 @@ impl Symbols {
         Some(symbol)
     }
 
+    /// The code of the functions that `pattern` stands for, in order; empty if there is none.
+    ///
+    /// The pattern is the whole name as [`lookup`](Self::lookup) gives it, with `*` and `?`, or
+    /// that without what the compiler adds: `nft_do_chain` also is `nft_do_chain.isra.0` and the
+    /// `nft_do_chain.cold` that lies elsewhere. With `[nf_tables]` behind it (a pattern too), only
+    /// that module's functions count. Ranges that touch are one.
+    ///
+    /// A call site is in a function if the range contains it, as with [`lookup`](Self::lookup). A
+    /// caller's return address is if the range contains the byte before, as with
+    /// [`lookup_return`](Self::lookup_return).
+    pub fn functions_matching(&self, pattern: &str) -> Vec<Range<u64>> {
+        let wanted = FunctionPattern::new(pattern);
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for (index, entry) in self.table.entries.iter().enumerate() {
+            if !wanted.matches(&self.table, entry) {
+                continue;
+            }
+            let end = self.table.end_of(index, entry);
+            match ranges.last_mut() {
+                Some(last) if last.end == entry.address => last.end = end,
+                _ => ranges.push(entry.address..end),
+            }
+        }
+        ranges
+    }
+
+    /// The `count` functions whose names look most like `name`, for a message that there is none
+    /// of that name. Takes some 0.1 s.
+    pub fn nearest_functions(&self, name: &str, count: usize) -> Vec<&str> {
+        let (name, _) = split_module(name);
+        let names = self.table.entries.iter().filter(|entry| entry.len != 0);
+        let names = names.filter_map(|entry| std::str::from_utf8(self.table.name(entry)).ok());
+        nearest(name, names.map(without_suffix), count)
+    }
+
     /// Reloads the symbols if modules came or went since the last load, or if an address had no
     /// name (`unknown_seen`: it may be that of a new BPF program). True if any name or address
     /// changed: caches of lookups then have to be cleared.
@@ -229,6 +267,54 @@ impl Table {
     fn module(&self, entry: &Entry) -> Option<&str> {
         let index = usize::from(entry.module).checked_sub(1)?;
         self.modules.get(index).map(AsRef::as_ref)
+    }
+}
+
+/// What [`Symbols::functions_matching`] looks for.
+struct FunctionPattern {
+    name: Pattern,
+    module: Option<Pattern>,
+}
+
+impl FunctionPattern {
+    fn new(text: &str) -> Self {
+        let (name, module) = split_module(text);
+        Self {
+            name: Pattern::new(name),
+            module: module.map(Pattern::new),
+        }
+    }
+
+    fn matches(&self, table: &Table, entry: &Entry) -> bool {
+        if entry.len == 0 {
+            return false;
+        }
+        let in_module = match (&self.module, table.module(entry)) {
+            (None, _) => true,
+            (Some(wanted), Some(module)) => wanted.matches(module),
+            (Some(_), None) => false,
+        };
+        in_module
+            && std::str::from_utf8(table.name(entry)).is_ok_and(|name| {
+                self.name.matches(name) || self.name.matches(without_suffix(name))
+            })
+    }
+}
+
+/// `name[module]` as name and module.
+fn split_module(text: &str) -> (&str, Option<&str>) {
+    let split = text
+        .strip_suffix(']')
+        .and_then(|text| text.rsplit_once('['));
+    split.map_or((text, None), |(name, module)| (name, Some(module)))
+}
+
+/// The name of a function in the source: compilers add `.isra.0`, `.constprop.0`, `.part.0` or
+/// `.cold` to names, and C has no dots in them.
+pub fn without_suffix(name: &str) -> &str {
+    match name.split_once('.') {
+        Some((name, _)) if !name.is_empty() => name,
+        _ => name,
     }
 }
 

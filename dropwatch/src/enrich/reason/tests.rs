@@ -153,3 +153,157 @@ fn prefixes_end_at_an_underscore_and_leave_a_name() {
     );
     assert_eq!(short(1, &[("é_a", 65537), ("è_b", 65538)]), ["é_a", "è_b"]);
 }
+
+/// The numbers that a pattern stands for, as `1-3,7`.
+fn numbers(names: &mut ReasonNames, pattern: &str) -> String {
+    let ranges = match names.matching(pattern) {
+        Ok(ranges) => ranges,
+        Err(error) => return format!("{error:#}"),
+    };
+    for pair in ranges.windows(2) {
+        assert!(pair[0].end() + 1 < *pair[1].start(), "{ranges:?}");
+    }
+    let ranges = ranges
+        .iter()
+        .map(|range| match (range.start(), range.end()) {
+            (start, end) if start == end => start.to_string(),
+            (start, end) => format!("{start}-{end}"),
+        });
+    ranges.collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn patterns_stand_for_numbers() {
+    for (kernel, pattern, expected) in [
+        ("6.1", "NO_SOCKET", "2"),
+        ("6.12", "NO_SOCKET", "3"),
+        ("7.3", "no_socket", "3"),
+        ("7.3", "SKB_DROP_REASON_NO_SOCKET", "3"),
+        ("7.3", "skb_drop_reason_tcp_ofo*", "35,52-53"),
+        ("6.1", "TCP_MD5*", "17-19"),
+        ("6.12", "tcp_old_*", "32,36,43"),
+        ("6.12", "TCP_?SUM", "9"),
+        ("6.12", "?CP_CSUM", "9"),
+        ("6.12", "3", "3"),
+        ("6.12", "0x3", "3"),
+        // Of the number 0 and of what was consumed, neither is a drop.
+        ("6.12", "*SOCKET*", "3-6,28"),
+        ("6.12", "openvswitch", "196608-262143"),
+        ("6.12", "OpenVSwitch:*", "196608-262143"),
+        ("6.12", "openvswitch:LAST_ACTION", "196609"),
+        ("6.12", "openvswitch:*action*", "196609-196610"),
+        ("6.12", "SKB_DROP_REASON_openvswitch:last_action", "196609"),
+        ("6.12", "0x30001", "196609"),
+        ("6.12", "openvswitch:92", "196700"),
+        // That module is not loaded.
+        ("6.12", "mac80211_unusable", "65536-131071"),
+        ("6.12", "mac80211_unusable:*", "65536-131071"),
+        ("6.12", "mac80211_*", "65536-196607"),
+        ("6.12", "mac80211_unusable:4", "65540"),
+        ("6.12", "65540", "65540"),
+        ("6.12", "*", "2-99,65536-262143"),
+        ("6.1", "*", "1-65"),
+        ("7.3", "openvswitch:LAST_ACTION", "131073"),
+        ("7.3", "qdisc:overlimit", "196610"),
+        ("7.3", "qdisc", "196608-262143"),
+    ] {
+        let found = numbers(&mut names(kernel), pattern);
+        assert_eq!(found, expected, "{pattern} on {kernel}");
+    }
+}
+
+#[test]
+fn patterns_for_nothing_are_errors_that_help() {
+    for (kernel, pattern, parts) in [
+        (
+            "6.12",
+            "NOSOCKET",
+            &[
+                "no drop reason named 'NOSOCKET'",
+                "but NO_SOCKET",
+                "--list-reasons",
+            ][..],
+        ),
+        ("6.12", "openvswich", &["but openvswitch"]),
+        (
+            "6.12",
+            "openvswitch:LASTACTION",
+            &["openvswitch:LAST_ACTION"],
+        ),
+        ("6.12", "TCPX_*", &["no drop reason that fits 'TCPX_*'"]),
+        (
+            "6.12",
+            "mac80211_unusable:X",
+            &["while its module is loaded"],
+        ),
+        // Those that are no drops, and what is no reason.
+        ("6.12", "SKB_CONSUMED", &["no drop reason named"]),
+        ("6.12", "SKB_NOT_DROPPED_YET", &["no drop reason named"]),
+        ("6.12", "MAX", &["no drop reason named"]),
+        ("6.12", "0", &["no drop reason 0;"]),
+        ("6.12", "1", &["no drop reason 1;"]),
+        ("6.12", "100", &["no drop reason 100;"]),
+        ("6.12", "0x50001", &["no drop reason 0x50001;"]),
+        ("6.12", "", &["no drop reason named ''"]),
+        ("6.12", "a:b", &["no drop reason named 'a:b'"]),
+        ("6.12", "openvswitch:70000", &["no drop reason named"]),
+        // It came later.
+        ("6.1", "QUEUE_PURGE", &["no drop reason named"]),
+        ("6.1", "openvswitch", &["no drop reason named"]),
+        (
+            "5.10",
+            "NO_SOCKET",
+            &["'NO_SOCKET'", "gives no drop reasons (5.17"],
+        ),
+        ("5.10", "2", &["gives no drop reasons (5.17"]),
+    ] {
+        let error = names(kernel).matching(pattern).unwrap_err();
+        let error = format!("{error:#}");
+        for part in parts {
+            assert!(error.contains(part), "{pattern} on {kernel}: {error}");
+        }
+    }
+}
+
+/// What a line shows is a pattern for that reason and no other.
+#[test]
+fn printed_reasons_are_patterns() {
+    for kernel in ["6.1", "6.12", "7.3"] {
+        let mut names = names(kernel);
+        let all = names.all();
+        assert!(all.len() > 60, "{kernel}");
+        for reason in all {
+            let printed = names.name(reason.number).to_owned();
+            let found = numbers(&mut names, &printed);
+            assert_eq!(found, reason.number.to_string(), "{printed} on {kernel}");
+        }
+    }
+}
+
+#[test]
+fn all_reasons_are_listed_in_order() {
+    for (kernel, count, last) in [
+        ("5.10", 0, None),
+        ("6.1", 65, Some((65, None, "TC_CHAIN_NOTFOUND"))),
+        ("6.12", 109, Some((196_619, Some("openvswitch"), "IP_TTL"))),
+        (
+            "7.3",
+            144,
+            Some((196_617, Some("qdisc"), "L4S_STEP_NON_ECN")),
+        ),
+    ] {
+        let all = names(kernel).all();
+        assert!(all.is_sorted(), "{kernel}");
+        let found = all.last();
+        let found = found.map(|it| (it.number, it.subsystem.as_deref(), it.name.as_str()));
+        assert_eq!((all.len(), found), (count, last), "{kernel}");
+        let numbers: Vec<_> = all.iter().map(|it| it.number).collect();
+        let not_dropped = names(kernel).not_dropped_yet();
+        assert!(
+            not_dropped.is_none_or(|it| !numbers.contains(&it)),
+            "{kernel}"
+        );
+        let consumed = names(kernel).consumed();
+        assert!(consumed.is_none_or(|it| !numbers.contains(&it)), "{kernel}");
+    }
+}

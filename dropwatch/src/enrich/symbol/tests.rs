@@ -275,6 +275,122 @@ fn functions_of_real_kernels_are_found_to_their_last_byte() {
     }
 }
 
+fn ranges(symbols: &Symbols, pattern: &str) -> Vec<(u64, u64)> {
+    let ranges = symbols.functions_matching(pattern);
+    ranges.into_iter().map(|it| (it.start, it.end)).collect()
+}
+
+#[test]
+fn functions_are_found_by_pattern() {
+    let symbols = symbols(
+        "pattern",
+        "ffffffff81000000 T udp_rcv\n\
+         ffffffff81000100 t udp_rcv_core.isra.0\n\
+         ffffffff81000200 D data\n\
+         ffffffff81000300 t udp_rcv.cold\n\
+         ffffffff81000400 t tcp_rcv\n\
+         ffffffff81000500 t _etext\n\
+         ffffffffc0000000 t udp_rcv\t[mine]\n\
+         ffffffffc0000100 t last\t[mine]\n",
+    );
+    const KERNEL: u64 = 0xffff_ffff_8100_0000;
+    const MODULE: u64 = 0xffff_ffff_c000_0000;
+    let hot = (KERNEL, KERNEL + 0x100);
+    let core = (KERNEL + 0x100, KERNEL + 0x200);
+    let cold = (KERNEL + 0x300, KERNEL + 0x400);
+    let tcp = (KERNEL + 0x400, KERNEL + 0x500);
+    let module = (MODULE, MODULE + 0x100);
+    for (pattern, expected) in [
+        // The parts of one function, and the one of the same name in a module.
+        ("udp_rcv", vec![hot, cold, module]),
+        ("udp_rcv_core", vec![core]),
+        ("udp_rcv_core.isra.0", vec![core]),
+        ("udp_rcv.cold", vec![cold]),
+        ("udp_rcv[mine]", vec![module]),
+        ("udp_rcv[m*]", vec![module]),
+        ("udp_rcv[other]", vec![]),
+        ("tcp_rcv[mine]", vec![]),
+        // Ranges that touch are one.
+        ("udp_rcv*", vec![(hot.0, core.1), cold, module]),
+        ("???_rcv", vec![hot, (cold.0, tcp.1), module]),
+        ("*.cold", vec![cold]),
+        ("udp", vec![]),
+        ("data", vec![]),
+        ("", vec![]),
+        ("UDP_RCV", vec![]),
+    ] {
+        assert_eq!(ranges(&symbols, pattern), expected, "{pattern}");
+    }
+    // The last one ends with its page, and nothing has names between the kernel and the module.
+    assert_eq!(
+        ranges(&symbols, "*"),
+        [(hot.0, core.1), (cold.0, tcp.1), (MODULE, MODULE + 0x1000)]
+    );
+    assert_eq!(ranges(&Symbols::none(), "*"), []);
+    assert_eq!(symbols.nearest_functions("upd_rcv", 1), ["udp_rcv"]);
+    assert_eq!(symbols.nearest_functions("udp_rvc[mine]", 1), ["udp_rcv"]);
+    assert_eq!(symbols.nearest_functions("zzz", 3), [""; 0]);
+}
+
+#[test]
+fn functions_of_real_kernels_are_found_by_pattern() {
+    for (kernel, pattern, parts) in [
+        ("5.10", "kfree_skb", 1),
+        ("6.1", "tcp_v4_rcv", 1),
+        ("6.12", "__dev_queue_xmit", 2),
+        ("6.12", "nft_do_chain[nf_tables]", 1),
+        ("7.3", "ip_rcv_finish_core", 2),
+        ("7.3", "nft_do_chain[sch_netem]", 0),
+        ("7.3", "kfree_skb", 0),
+    ] {
+        let symbols = fixture(kernel);
+        let found = symbols.functions_matching(pattern);
+        assert_eq!(found.len(), parts, "{pattern} on {kernel}");
+        let (name, _) = split_module(pattern);
+        for range in &found {
+            let first = symbols.lookup(range.start).unwrap();
+            assert_eq!(
+                (without_suffix(first.name), first.offset),
+                (name, 0),
+                "{kernel}"
+            );
+            let last = symbols.lookup_return(range.end).unwrap();
+            assert_eq!(without_suffix(last.name), name, "{kernel}");
+            assert_eq!(last.offset, range.end - range.start, "{kernel}");
+        }
+    }
+    let symbols = fixture("7.3");
+    let nearest = symbols.nearest_functions("kfree_skb_list_reasons", 2);
+    assert_eq!(nearest[0], "kfree_skb_list_reason", "{nearest:?}");
+}
+
+/// What a range contains is what the names say, for every byte around every function.
+#[test]
+fn ranges_agree_with_names() {
+    for kernel in ["5.10", "6.1", "6.12", "7.3"] {
+        let symbols = fixture(kernel);
+        for pattern in ["*", "*rcv*", "nf*[nf_*]", "*.cold"] {
+            let wanted = FunctionPattern::new(pattern);
+            let ranges = symbols.functions_matching(pattern);
+            for window in ranges.windows(2) {
+                assert!(window[0].end < window[1].start, "{pattern} on {kernel}");
+            }
+            for entry in &symbols.table.entries {
+                for address in [entry.address - 1, entry.address, entry.address + 1] {
+                    let contained = ranges.iter().any(|range| range.contains(&address));
+                    let named = symbols.lookup(address).is_some_and(|symbol| {
+                        let start = address - symbol.offset;
+                        let entries = &symbols.table.entries;
+                        let owner = entries.iter().find(|it| it.address == start).unwrap();
+                        wanted.matches(&symbols.table, owner)
+                    });
+                    assert_eq!(contained, named, "{address:#x}, {pattern} on {kernel}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn gaps_of_real_kernels_have_no_names() {
     for (kernel, etext) in [
