@@ -774,6 +774,25 @@ fn the_same_reason_elsewhere_is_a_drop() {
 }
 
 #[test]
+fn handled_icmpv6_is_told_by_its_type() {
+    let place = Place {
+        reason: None,
+        site: Some("icmpv6_rcv"),
+        callers: &[],
+    };
+    let handled = [1, 2, 3, 4, 128, 130, 131, 132, 133, 134, 135, 136, 137, 143];
+    for kind in 0..=u8::MAX {
+        let expected = match kind {
+            129 => Class::Refused,
+            _ if handled.contains(&kind) => Class::Expected,
+            _ => Class::Drop,
+        };
+        let packet = packet(Protocol::Icmpv6(Some(kind)));
+        assert_eq!(Candidates::at(place).class(&packet), expected, "{kind}");
+    }
+}
+
+#[test]
 fn only_near_callers_count() {
     let at = |callers: &[&str]| {
         let place = Place {
