@@ -13,7 +13,7 @@ use xtask::{
     toolchain::{self, Toolchain},
 };
 
-use crate::{build, counts::Counts, vm, workspace};
+use crate::{build, counts::Counts, host_tools, vm, workspace};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -133,6 +133,7 @@ const LIVE: &str = "live";
 const GOLDEN: &str = "golden";
 
 fn live_tests(toolchain: &Toolchain) -> Result<Counts> {
+    host_tools::ensure_live()?;
     let dropwatch = build::release("dropwatch", "dropwatch", toolchain)?;
     let mut cargo = workspace::cargo()?;
     cargo

@@ -1,36 +1,57 @@
-//! Programs of this machine that the VM tests use, or take along into the guest.
+//! Programs of this machine that the live and the VM tests use, or take along into the guest.
 
 use anyhow::Result;
 use xtask::{apt, cache, command};
 
-/// Each program and the Debian package that brings it.
-const TOOLS: &[(&str, &str)] = &[
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("dash", "dash"),
+/// A program and the Debian package that brings it.
+type Tool = (&'static str, &'static str);
+
+/// What the scenarios run. The packages of the two servers start no service: dnsmasq-base is the
+/// bare program, and redis-tools holds the server under the name of its checker (the package
+/// redis-server adds a link and a service).
+const LIVE: &[Tool] = &[
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("redis-check-rdb", "redis-tools"),
+];
+
+/// What runs virtual machines, or goes into them.
+const VM: &[Tool] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("dash", "dash"),
     ("modprobe", "kmod"),
     ("depmod", "kmod"),
     ("setpriv", "util-linux"),
 ];
 
-/// Installs the packages of the programs that are missing.
-pub(crate) fn ensure() -> Result<()> {
-    if missing().is_empty() {
+/// Installs the packages of the programs that the live tests lack.
+pub(crate) fn ensure_live() -> Result<()> {
+    ensure(&[LIVE])
+}
+
+/// Installs the packages of the programs that the VM tests lack.
+pub(crate) fn ensure_vm() -> Result<()> {
+    ensure(&[LIVE, VM])
+}
+
+fn ensure(tools: &[&[Tool]]) -> Result<()> {
+    if missing(tools).is_empty() {
         return Ok(());
     }
     let _lock = cache::lock()?;
-    match missing() {
+    match missing(tools) {
         packages if packages.is_empty() => Ok(()),
         packages => apt::install(&packages),
     }
 }
 
-fn missing() -> Vec<&'static str> {
-    let absent = |(program, _): &&(&str, _)| command::find(program).is_none();
-    let mut packages: Vec<_> = TOOLS.iter().filter(absent).map(|tool| tool.1).collect();
+fn missing(tools: &[&[Tool]]) -> Vec<&'static str> {
+    let tools = tools.iter().flat_map(|tools| tools.iter());
+    let absent = |(program, _): &&Tool| command::find(program).is_none();
+    let mut packages: Vec<_> = tools.filter(absent).map(|tool| tool.1).collect();
     packages.dedup();
     packages
 }

@@ -16,7 +16,16 @@ use crate::{cpio::Archive, kernels::Installed};
 
 /// Programs taken from this machine, with their libraries. dash is the shell,
 /// because busybox's prefers its own `ip` and `tc` to these.
-const PROGRAMS: &[&str] = &["dash", "ip", "tc", "nft", "modprobe"];
+const PROGRAMS: &[&str] = &[
+    "dash",
+    "ip",
+    "tc",
+    "nft",
+    "modprobe",
+    // Servers whose packets are dropped; the second is redis-server by another name.
+    "dnsmasq",
+    "redis-check-rdb",
+];
 
 /// Modules to take along, with those that they need; a kernel that has one
 /// built in, or not at all, has nothing to take. A `*` stands for any ending.
@@ -48,11 +57,15 @@ const MODULES: &[&str] = &[
     "cls_*",
     "sch_*",
     // Sockets
+    "af_packet_diag",
     "inet_diag",
+    "netlink_diag",
     "openvswitch",
+    "raw_diag",
     "sctp",
     "tcp_diag",
     "udp_diag",
+    "unix_diag",
 ];
 
 /// The indexes that modprobe reads.

@@ -103,7 +103,7 @@ fn provision(kernels: impl IntoIterator<Item = &'static Kernel>) -> Result<Vec<I
         ARCH == "x86_64",
         "the VM tests run x86-64 kernels and programs; this machine is {ARCH}"
     );
-    host_tools::ensure()?;
+    host_tools::ensure_vm()?;
     kernels.into_iter().map(Kernel::ensure).collect()
 }
 
