@@ -15,6 +15,18 @@ macro_rules! offset_globals {
 
 dropwatch_common::with_kernel_fields!(offset_globals);
 
+macro_rules! bit_globals {
+    ($($name:ident: $strukt:literal, $path:literal, $bits:literal;)*) => {
+        $(
+            #[doc = concat!("Distance in bits of `", $strukt, ".", $path, "`.")]
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: Global<u32> = Global::new(ABSENT);
+        )*
+    };
+}
+
+dropwatch_common::with_kernel_bits!(bit_globals);
+
 /// Bytes of a `struct sk_buff` that the offsets above reach, at most
 /// `SKB_SNAPSHOT_LEN`.
 #[unsafe(no_mangle)]
@@ -40,10 +52,18 @@ pub(crate) static BUFFER: Global<u32> = Global::new(BUFFER_RING);
 #[unsafe(no_mangle)]
 pub(crate) static STACK_BYTES: Global<u32> = Global::new(0);
 
-/// 1 where the map `PIDS` is a filter.
+/// 1 where the tracepoint has a fourth argument, the receiving socket.
 #[unsafe(no_mangle)]
-pub(crate) static FILTER_PID: Global<u32> = Global::new(0);
+pub(crate) static TRACEPOINT_HAS_SOCKET: Global<u32> = Global::new(0);
 
-/// 1 where the map `COMMS` is a filter.
+/// 1 where the line shows the direction.
 #[unsafe(no_mangle)]
-pub(crate) static FILTER_COMM: Global<u32> = Global::new(0);
+pub(crate) static WANT_DIRECTION: Global<u32> = Global::new(0);
+
+/// Which filters are on: the bits of `filters`.
+#[unsafe(no_mangle)]
+pub(crate) static FILTERS: Global<u32> = Global::new(0);
+
+/// Which kinds of ranges are in the map `RANGES`: the bits of `RangeKind`.
+#[unsafe(no_mangle)]
+pub(crate) static RANGE_FILTERS: Global<u32> = Global::new(0);

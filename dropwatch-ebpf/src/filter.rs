@@ -1,29 +1,390 @@
-//! In-kernel predicates. A filter that is off is removed by the verifier.
+//! In-kernel predicates. A filter that is off is removed by the verifier: each
+//! begins with a comparison of a global with a constant.
+//!
+//! Within a filter any of its values is enough, and every filter that is on must
+//! match. What is not known does not match, and is not excluded either.
 
-use aya_ebpf::helpers::bpf_get_current_comm;
-
-use crate::{
-    config::{FILTER_COMM, FILTER_PID},
-    maps::{COMMS, PIDS},
+use aya_ebpf::{helpers::bpf_get_current_comm, maps::lpm_trie::Key};
+use dropwatch_common::{
+    config::{
+        CGROUP_NAMED, CGROUP_OF_CONTAINER, IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, MAX_MARKS,
+        OWNER_VALID_NS, PROTOCOL_BITS, RANGE_KIND_BITS, RangeKind, filters, range_key, verdict,
+    },
+    event::{COMM_LEN, DropEvent, MAX_FRAMES, present},
+    tuple::{Bytes, Tuple},
 };
 
-/// Whether the drop is to be recorded: every filter that is on must match.
-#[inline(always)]
-pub(crate) fn matches(tgid: u32) -> bool {
-    (FILTER_PID.load() == 0 || pid_matches(tgid)) && (FILTER_COMM.load() == 0 || comm_matches())
+use crate::{
+    config::{FILTERS, RANGE_FILTERS},
+    kernel::{cgroup::Cgroup, read, skb::Headers, task::Task},
+    maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, RANGES, Scratch},
+    probe::Freed,
+};
+
+/// Deepest nest of cgroups that is searched.
+const MAX_CGROUP_DEPTH: usize = 16;
+
+/// What `--pid` and `--comm` say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// They match.
+    Match,
+    /// They do not.
+    NoMatch,
+    /// Only user space can know.
+    Open,
 }
 
 #[inline(always)]
-fn pid_matches(tgid: u32) -> bool {
-    PIDS.get_ptr(tgid).is_some()
+fn is_on(filter: u32) -> bool {
+    FILTERS.load() & filter != 0
 }
 
 #[inline(always)]
-fn comm_matches() -> bool {
+pub(crate) fn range_is_on(kind: RangeKind) -> bool {
+    RANGE_FILTERS.load() & kind.bit() != 0
+}
+
+/// Whether a value of `bits` bits lies in a range of `kind`. Its most significant
+/// bit is that of `high`.
+///
+/// A function of its own, for the key must not be on the caller's stack.
+#[inline(never)]
+fn is_in_ranges(kind: u32, bits: u32, high: u64, low: u64) -> bool {
+    RANGES
+        .get(Key::new(RANGE_KIND_BITS + bits, range_key(kind, high, low)))
+        .is_some()
+}
+
+/// Whether `value`, which has `bits` bits, lies in a range of `kind`.
+#[inline(always)]
+fn is_in(kind: RangeKind, value: u64, bits: u32) -> bool {
+    is_in_ranges(kind as u32, bits, value << (64 - bits), 0)
+}
+
+/// Whether an address lies in a range of `kind`.
+#[inline(always)]
+fn address_is_in(kind: RangeKind, address: &[u8; 16]) -> bool {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    let low = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
+    is_in_ranges(kind as u32, 128, high, low)
+}
+
+/// Whether the filter of `kind` is off or the value, if there is one, lies in one
+/// of its ranges.
+#[inline(always)]
+fn keeps(kind: RangeKind, is_known: bool, value: u64, bits: u32) -> bool {
+    !range_is_on(kind) || is_known && is_in(kind, value, bits)
+}
+
+/// Whether the filter of `kind` is off or the value, if there is one, lies in none
+/// of its ranges.
+#[inline(always)]
+fn excludes_not(kind: RangeKind, is_known: bool, value: u64, bits: u32) -> bool {
+    !range_is_on(kind) || !(is_known && is_in(kind, value, bits))
+}
+
+/// Decides on what every attach point knows: why and where.
+#[inline(always)]
+pub(crate) fn drop_matches(freed: &Freed) -> bool {
+    let (has_reason, reason) = (freed.has_reason, u64::from(freed.reason));
+    let location = freed.location;
+    keeps(RangeKind::Reason, has_reason, reason, 32)
+        && excludes_not(RangeKind::ExcludeReason, has_reason, reason, 32)
+        && keeps(RangeKind::Function, true, location, 64)
+        && excludes_not(RangeKind::ExcludeFunction, true, location, 64)
+}
+
+/// Whether the drop happened in a function that works for a socket it has found.
+#[inline(always)]
+pub(crate) fn is_socket_receive(location: u64) -> bool {
+    range_is_on(RangeKind::SocketReceive) && is_in(RangeKind::SocketReceive, location, 64)
+}
+
+/// Whether one of the first `count` frames is in a function of `--stack-func`.
+#[inline(never)]
+pub(crate) fn stack_matches(frames: &[u64; MAX_FRAMES], count: usize) -> bool {
+    for (index, &frame) in frames.iter().enumerate() {
+        if index >= count {
+            return false;
+        }
+        // The call, not the address behind it: that can belong to another function.
+        if is_in(RangeKind::StackFunction, frame.wrapping_sub(1), 64) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Decides on what the `struct sk_buff` says, as far as it was read.
+#[inline(always)]
+pub(crate) fn packet_matches(scratch: &mut Scratch) -> bool {
+    let event = &scratch.event;
+    let has_len = event.present & present::SKB != 0;
+    let has_netns = event.present & present::NETNS != 0;
+    keeps(RangeKind::Length, has_len, u64::from(event.len), 32)
+        && keeps(RangeKind::Netns, has_netns, u64::from(event.netns), 32)
+        && (!is_on(filters::MARK) || has_len && mark_matches(event.mark))
+        && (!is_on(filters::IFACE | filters::EXCLUDE_IFACE) || iface_matches(scratch))
+        && (!needs_tuple() || tuple_matches(scratch))
+}
+
+#[inline(never)]
+fn mark_matches(mark: u32) -> bool {
+    for index in 0..MAX_MARKS {
+        if let Some(wanted) = MARKS.get(index)
+            && mark & wanted.mask == wanted.value
+        {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(never)]
+fn iface_matches(scratch: &Scratch) -> bool {
+    let name = match scratch.event.present & present::DEV {
+        0 => None,
+        _ => scratch.dev.padded_name(),
+    };
+    let listed = name.and_then(|name| IFACES.get_ptr(name));
+    // SAFETY: the pointer comes from the map.
+    let listed = listed.map_or(0, |listed| unsafe { *listed });
+    (!is_on(filters::IFACE) || listed & IFACE_KEEP != 0) && listed & IFACE_TURN_DOWN == 0
+}
+
+/// Whether a filter needs the packet's headers.
+#[inline(always)]
+fn needs_tuple() -> bool {
+    const RANGES: u32 = RangeKind::Address.bit()
+        | RangeKind::Source.bit()
+        | RangeKind::Destination.bit()
+        | RangeKind::Port.bit()
+        | RangeKind::SourcePort.bit()
+        | RangeKind::DestinationPort.bit()
+        | RangeKind::Protocol.bit();
+    RANGE_FILTERS.load() & RANGES != 0 || is_on(filters::IPV4 | filters::IPV6)
+}
+
+#[inline(never)]
+fn tuple_matches(scratch: &mut Scratch) -> bool {
+    let ethertype = match scratch.event.present & present::SKB {
+        0 => 0,
+        _ => u16::from_be(scratch.event.ethertype),
+    };
+    let headers = &scratch.headers;
+    scratch
+        .tuple
+        .read(headers, ethertype, headers.network_offset);
+    let tuple = &scratch.tuple;
+    family_matches(tuple.version)
+        && addresses_match(tuple)
+        && ports_match(tuple)
+        && protocol_matches(tuple)
+}
+
+#[inline(always)]
+fn family_matches(version: u8) -> bool {
+    !is_on(filters::IPV4 | filters::IPV6)
+        || is_on(filters::IPV4) && version == 4
+        || is_on(filters::IPV6) && version == 6
+}
+
+#[inline(always)]
+fn addresses_match(tuple: &Tuple) -> bool {
+    let is_known = tuple.has_addresses;
+    (!range_is_on(RangeKind::Source) || is_known && address_is_in(RangeKind::Source, &tuple.source))
+        && (!range_is_on(RangeKind::Destination)
+            || is_known && address_is_in(RangeKind::Destination, &tuple.destination))
+        && (!range_is_on(RangeKind::Address)
+            || is_known
+                && (address_is_in(RangeKind::Address, &tuple.source)
+                    || address_is_in(RangeKind::Address, &tuple.destination)))
+}
+
+#[inline(always)]
+fn ports_match(tuple: &Tuple) -> bool {
+    let is_known = tuple.has_ports;
+    let source = u64::from(tuple.source_port);
+    let destination = u64::from(tuple.destination_port);
+    keeps(RangeKind::SourcePort, is_known, source, 16)
+        && keeps(RangeKind::DestinationPort, is_known, destination, 16)
+        && (!range_is_on(RangeKind::Port)
+            || is_known
+                && (is_in(RangeKind::Port, source, 16) || is_in(RangeKind::Port, destination, 16)))
+}
+
+#[inline(always)]
+fn protocol_matches(tuple: &Tuple) -> bool {
+    let value = match tuple.has_protocol {
+        true => IP_PROTOCOL | u32::from(tuple.protocol),
+        false => u32::from(tuple.ethertype),
+    };
+    keeps(RangeKind::Protocol, true, u64::from(value), PROTOCOL_BITS)
+}
+
+impl Bytes for Headers {
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
+        if at > self.len || self.len - at < N as u32 {
+            return None;
+        }
+        let mut value = [0; N];
+        let address = self.address.wrapping_add(u64::from(at));
+        // SAFETY: `value` is valid for `N` bytes.
+        unsafe { read::bytes(value.as_mut_ptr(), N as u32, address) }.then_some(value)
+    }
+}
+
+/// Decides `--cgroup` and `--container`: by the cgroup of the packet's socket or,
+/// where there is none, `--cgroup` by that of the task on the CPU, and
+/// `--container` by the packet's network namespace.
+#[inline(always)]
+pub(crate) fn cgroup_matches(socket: Cgroup, event: &DropEvent) -> bool {
+    if is_on(filters::CGROUP) {
+        let cgroup = match socket.address {
+            0 => Task::current().cgroup(),
+            _ => socket,
+        };
+        if !is_listed(cgroup.address, CGROUP_NAMED) {
+            return false;
+        }
+    }
+    if is_on(filters::CONTAINER) {
+        return match socket.address {
+            0 => {
+                event.present & present::NETNS != 0
+                    && is_in(RangeKind::ContainerNetns, u64::from(event.netns), 32)
+            }
+            address => is_listed(address, CGROUP_OF_CONTAINER),
+        };
+    }
+    true
+}
+
+/// Whether the map `CGROUPS` has the cgroup at `address`, or one that it is in,
+/// as one of the flag with the bit `flag`.
+#[inline(never)]
+fn is_listed(address: u64, flag: u8) -> bool {
+    let mut cgroup = Cgroup { address };
+    for _ in 0..MAX_CGROUP_DEPTH {
+        if cgroup.address == 0 {
+            return false;
+        }
+        if let Some(flags) = CGROUPS.get_ptr(cgroup.id())
+            // SAFETY: the pointer comes from the map.
+            && unsafe { *flags } & flag != 0
+        {
+            return true;
+        }
+        cgroup = cgroup.parent();
+    }
+    false
+}
+
+/// Decides `--pid` and `--comm`, and notes the socket's owner in the event where
+/// it is known: by the process that holds the packet's socket (at `socket`, 0 for
+/// none), or by the task on the CPU if the packet has none.
+///
+/// Whether a process holds a socket is known for a while from the map `OWNERS`,
+/// and seen of the task on the CPU. A task on the CPU that holds the socket and
+/// is not wanted decides nothing: others may hold it, too.
+#[inline(always)]
+pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
+    let verdict = if socket != 0 {
+        owner(scratch, socket)
+    } else if scratch.event.present & present::SOCKET_BY_ADDRESS != 0 {
+        verdict::OPEN
+    } else {
+        verdict::NOBODY
+    };
+    if !is_on(filters::PID | filters::COMM) {
+        return Decision::Match;
+    }
+    let event = &scratch.event;
+    match verdict {
+        verdict::MATCH => Decision::Match,
+        verdict::NO_MATCH => Decision::NoMatch,
+        verdict::NOBODY if task_matches(event.tgid) => Decision::Match,
+        verdict::NOBODY => Decision::NoMatch,
+        _ if event.present & present::OWNER != 0 && owner_matches(event) => Decision::Match,
+        _ => Decision::Open,
+    }
+}
+
+/// Notes the owner of the socket at `socket` in the event, and returns the
+/// verdict of user space.
+#[inline(never)]
+fn owner(scratch: &mut Scratch, socket: u64) -> u32 {
+    let event = &mut scratch.event;
+    if let Some(known) = OWNERS.get_ptr_mut(event.socket_inode) {
+        // SAFETY: the pointer comes from the map; another CPU may write the entry
+        // at the same time, and then this drop takes a part of each.
+        let known = unsafe { &mut *known };
+        if known.expires_ns > event.time_ns {
+            if known.tgid != 0 {
+                event.owner_tgid = known.tgid;
+                event.owner_comm = known.comm;
+                event.present |= present::OWNER;
+                return known.verdict;
+            }
+            if known.verdict != verdict::OPEN || known.not_tgid == event.tgid {
+                return known.verdict;
+            }
+        }
+    }
+    look_at_task(scratch, socket);
+    verdict::OPEN
+}
+
+/// Notes in the map `OWNERS`, and in the event, whether the task on the CPU holds
+/// the socket at `socket`.
+#[inline(always)]
+fn look_at_task(scratch: &mut Scratch, socket: u64) {
+    let event = &mut scratch.event;
+    let entry = &mut scratch.owner;
+    entry.expires_ns = event.time_ns + OWNER_VALID_NS;
+    entry.tgid = 0;
+    entry.not_tgid = event.tgid;
+    let task = Task::current();
+    if event.tgid != 0
+        && task.holds(socket, &mut scratch.files)
+        && task.read_process_name(&mut entry.comm)
+    {
+        entry.tgid = event.tgid;
+        event.owner_tgid = entry.tgid;
+        event.owner_comm = entry.comm;
+        event.present |= present::OWNER;
+    }
+    // A map that takes no more knows less, and nothing else.
+    let _known_less = OWNERS.insert(event.socket_inode, &scratch.owner, 0);
+}
+
+/// Whether the task on the CPU is one that `--pid` and `--comm` name.
+#[inline(always)]
+fn task_matches(tgid: u32) -> bool {
+    (!is_on(filters::PID) || PIDS.get_ptr(tgid).is_some())
+        && (!is_on(filters::COMM) || task_name_matches())
+}
+
+/// Whether the owner noted in `event` is one that `--pid` and `--comm` name.
+#[inline(always)]
+fn owner_matches(event: &DropEvent) -> bool {
+    (!is_on(filters::PID) || PIDS.get_ptr(event.owner_tgid).is_some())
+        && (!is_on(filters::COMM)
+            || name_matches(event.owner_comm)
+            || event.owner_tgid == event.tgid && task_name_matches())
+}
+
+#[inline(always)]
+fn task_name_matches() -> bool {
     // aya's wrapper clears the name first. It has to be: some kernels, 6.1 for one, do
     // not pad it with NULs, as the map's keys are.
-    match bpf_get_current_comm() {
-        Ok(comm) => COMMS.get_ptr(comm).is_some(),
-        Err(_) => false,
-    }
+    bpf_get_current_comm().is_ok_and(name_matches)
+}
+
+#[inline(always)]
+fn name_matches(name: [u8; COMM_LEN]) -> bool {
+    COMMS.get_ptr(name).is_some()
 }

@@ -29,7 +29,7 @@ fn tracepoint_kfree_skb(ctx: RawTracePointContext) -> u32 {
 /// `void kfree_skb(struct sk_buff *skb)`, a function up to 5.16.
 #[kprobe]
 fn kprobe_kfree_skb(ctx: ProbeContext) -> u32 {
-    probe::function(&ctx, 0, None);
+    probe::function(&ctx, 0, None, None);
     0
 }
 
@@ -37,7 +37,7 @@ fn kprobe_kfree_skb(ctx: ProbeContext) -> u32 {
 /// a function from 5.17 to 6.10.
 #[kprobe]
 fn kprobe_kfree_skb_reason(ctx: ProbeContext) -> u32 {
-    probe::function(&ctx, 0, Some(1));
+    probe::function(&ctx, 0, Some(1), None);
     0
 }
 
@@ -45,7 +45,7 @@ fn kprobe_kfree_skb_reason(ctx: ProbeContext) -> u32 {
 /// skb_drop_reason reason)`, from 6.11.
 #[kprobe]
 fn kprobe_sk_skb_reason_drop(ctx: ProbeContext) -> u32 {
-    probe::function(&ctx, 1, Some(2));
+    probe::function(&ctx, 1, Some(2), Some(0));
     0
 }
 

@@ -3,15 +3,27 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerfEventByteArray, RingBuf, StackTrace},
+    maps::{
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventByteArray, RingBuf, StackTrace,
+    },
 };
 use dropwatch_common::{
-    config::{Counters, MAX_FILTER_ENTRIES, NESTING_LEVELS},
-    event::{COMM_LEN, DropEvent, MAX_FRAMES},
+    config::{
+        Counters, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_OWNERS, MAX_RANGE_ENTRIES, Mark,
+        NESTING_LEVELS, OwnerEntry, RangeKey,
+    },
+    event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
     kernel_fields::SKB_SNAPSHOT_LEN,
+    tuple::Tuple,
 };
 
-/// Where one drop is put together. Too large for the 512-byte stack.
+use crate::kernel::{netdev::NetDevice, skb::Headers, sock::Sock};
+
+/// Open files that are looked at together.
+pub(crate) const FILES_CHUNK: usize = 64;
+
+/// Where one drop is put together: all that is too large for the 512-byte stack,
+/// or would make it overflow together with the rest.
 #[repr(C)]
 pub(crate) struct Scratch {
     /// The record: what user space receives starts here.
@@ -20,8 +32,20 @@ pub(crate) struct Scratch {
     pub(crate) frames: [u64; MAX_FRAMES],
     /// How many diagnostics this scratch area has given.
     pub(crate) diagnostics: u64,
+    /// Some of the files that the task on the CPU has open.
+    pub(crate) files: [u64; FILES_CHUNK],
     /// Copy of the `struct sk_buff`.
     pub(crate) skb: [u64; SKB_SNAPSHOT_LEN / 8],
+    /// Where the packet's headers are.
+    pub(crate) headers: Headers,
+    /// The packet's device.
+    pub(crate) dev: NetDevice,
+    /// The packet's socket.
+    pub(crate) sock: Sock,
+    /// What filters need of the headers.
+    pub(crate) tuple: Tuple,
+    /// An entry for the map `OWNERS`.
+    pub(crate) owner: OwnerEntry,
 }
 
 /// One [`Scratch`] per nesting level and CPU.
@@ -57,3 +81,27 @@ pub(crate) static PIDS: HashMap<u32, u8> = HashMap::with_max_entries(MAX_FILTER_
 #[map]
 pub(crate) static COMMS: HashMap<[u8; COMM_LEN], u8> =
     HashMap::with_max_entries(MAX_FILTER_ENTRIES, 0);
+
+/// Interfaces that `--iface` and `--exclude-iface` name, NUL-padded: `IFACE_KEEP`,
+/// `IFACE_TURN_DOWN`.
+#[map]
+pub(crate) static IFACES: HashMap<[u8; IFNAME_LEN], u8> =
+    HashMap::with_max_entries(MAX_FILTER_ENTRIES, 0);
+
+/// Ids of the cgroups that `--cgroup` and `--container` name: `CGROUP_NAMED`,
+/// `CGROUP_OF_CONTAINER`.
+#[map]
+pub(crate) static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_FILTER_ENTRIES, 0);
+
+/// What `--mark` names; entries that are not used have mask 0 and value 1, which
+/// no mark matches.
+#[map]
+pub(crate) static MARKS: Array<Mark> = Array::with_max_entries(MAX_MARKS, 0);
+
+/// The ranges of all filters of numbers.
+#[map]
+pub(crate) static RANGES: LpmTrie<RangeKey, u8> = LpmTrie::with_max_entries(MAX_RANGE_ENTRIES, 0);
+
+/// What is known of the processes that hold sockets, by inode number.
+#[map]
+pub(crate) static OWNERS: LruHashMap<u64, OwnerEntry> = LruHashMap::with_max_entries(MAX_OWNERS, 0);

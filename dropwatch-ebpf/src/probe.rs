@@ -17,16 +17,22 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use dropwatch_common::{
-    config::{BUFFER_PERF, Counters, NESTING_LEVELS},
-    event::{COMM_LEN, DropEvent, EVENT_SIZE, HEADERS_LEN, MAX_FRAMES, present},
+    config::{BUFFER_PERF, Counters, NESTING_LEVELS, RangeKind},
+    event::{COMM_LEN, DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, present},
 };
 
 use crate::{
-    config::{BUFFER, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON},
-    filter,
+    config::{
+        BUFFER, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON,
+        TRACEPOINT_HAS_SOCKET, WANT_DIRECTION,
+    },
+    filter::{self, Decision},
     kernel::{
+        cgroup::Cgroup,
+        netdev::NetDevice,
         read,
-        skb::{self, Skb},
+        skb::{self, Headers, Skb},
+        sock::{self, Sock},
     },
     maps::{COUNTERS, READER_WAITS, RECORDS_PERF, RECORDS_RING, SCRATCH, STACKS, Scratch},
 };
@@ -36,38 +42,44 @@ use crate::{
 const MAX_LIST: u32 = 1 << 23;
 
 /// What the attach point knows of a freed packet.
-struct Freed {
+///
+/// No `Option`: the verifier refuses the copy of one's content that was never set.
+pub(crate) struct Freed {
     /// Address of the `struct sk_buff`.
-    skb: u64,
+    pub(crate) skb: u64,
     /// The call site.
-    location: u64,
-    /// The drop reason, where this kernel has one.
-    reason: Option<u32>,
+    pub(crate) location: u64,
+    /// Whether this kernel gives a drop reason.
+    pub(crate) has_reason: bool,
+    /// The drop reason.
+    pub(crate) reason: u32,
+    /// Address of the socket that was to receive the packet, 0 where the attach
+    /// point does not know it.
+    pub(crate) receiver: u64,
 }
 
 impl Freed {
     /// False where the reason says that the packet was consumed.
     #[inline(always)]
     fn is_drop(&self) -> bool {
-        match self.reason {
-            Some(reason) => {
-                reason != REASON_CONSUMED.load() && reason != REASON_NOT_DROPPED_YET.load()
-            }
-            None => true,
-        }
+        !self.has_reason
+            || self.reason != REASON_CONSUMED.load() && self.reason != REASON_NOT_DROPPED_YET.load()
     }
 }
 
 /// The tracepoint `skb:kfree_skb`: fires for drops only.
 #[inline(always)]
 pub(crate) fn tracepoint(ctx: &RawTracePointContext) {
+    let has_reason = TRACEPOINT_HAS_REASON.load() != 0;
     let freed = Freed {
         skb: ctx.arg(0),
         location: ctx.arg(1),
-        reason: if TRACEPOINT_HAS_REASON.load() == 0 {
-            None
+        has_reason,
+        reason: if has_reason { ctx.arg(2) } else { 0 },
+        receiver: if TRACEPOINT_HAS_SOCKET.load() == 0 {
+            0
         } else {
-            Some(ctx.arg(2))
+            ctx.arg(3)
         },
     };
     if freed.is_drop() {
@@ -79,14 +91,24 @@ pub(crate) fn tracepoint(ctx: &RawTracePointContext) {
 /// also with NULL, with packets that only lose a reference, and with reasons
 /// that mean consumed.
 #[inline(always)]
-pub(crate) fn function(ctx: &ProbeContext, skb_arg: usize, reason_arg: Option<usize>) {
-    let Some(skb) = ctx.arg(skb_arg) else { return };
-    let freed = Freed {
-        skb,
-        location: return_address(ctx),
-        reason: reason_arg.and_then(|arg| ctx.arg(arg)),
+pub(crate) fn function(
+    ctx: &ProbeContext,
+    skb_arg: usize,
+    reason_arg: Option<usize>,
+    receiver_arg: Option<usize>,
+) {
+    let argument = |index: Option<usize>| match index {
+        Some(index) => ctx.arg::<u64>(index).unwrap_or(0),
+        None => 0,
     };
-    if freed.is_drop() && skb::is_last_reference(skb) {
+    let freed = Freed {
+        skb: argument(Some(skb_arg)),
+        location: return_address(ctx),
+        has_reason: reason_arg.is_some(),
+        reason: argument(reason_arg) as u32,
+        receiver: argument(receiver_arg),
+    };
+    if freed.is_drop() && skb::is_last_reference(freed.skb) {
         record(ctx, &freed);
     }
 }
@@ -97,13 +119,14 @@ pub(crate) fn function(ctx: &ProbeContext, skb_arg: usize, reason_arg: Option<us
 /// walks a list of any length.
 #[inline(always)]
 pub(crate) fn list(ctx: &ProbeContext) {
-    let Some(first) = ctx.arg(0) else { return };
     let mut walk = ListWalk {
         ctx: ctx.as_ptr(),
         freed: Freed {
-            skb: first,
+            skb: ctx.arg(0).unwrap_or(0),
             location: return_address(ctx),
-            reason: ctx.arg(1),
+            has_reason: true,
+            reason: ctx.arg(1).unwrap_or(0),
+            receiver: 0,
         },
     };
     // SAFETY: `visit` has the signature that `bpf_loop` calls, and `walk`
@@ -155,6 +178,17 @@ fn return_address(ctx: &ProbeContext) -> u64 {
     }
 }
 
+/// What became of a drop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Its record is in the buffer.
+    Recorded,
+    /// A filter turned it down.
+    Filtered,
+    /// There was no room for its record.
+    Lost,
+}
+
 /// Counts the drop, and writes its record unless a filter turns it down.
 #[inline(always)]
 fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
@@ -164,18 +198,21 @@ fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
     // SAFETY: the pointer comes from the map and is this CPU's.
     unsafe { add_one(&raw mut (*counters).seen) };
 
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if !filter::matches(tgid) {
+    let outcome = if filter::drop_matches(freed) {
+        with_scratch(counters, |scratch| match fill(ctx, freed, scratch) {
+            Some(frames) if submit(ctx, scratch, frames) => Outcome::Recorded,
+            Some(_) => Outcome::Lost,
+            None => Outcome::Filtered,
+        })
+    } else {
+        Outcome::Filtered
+    };
+    match outcome {
+        Outcome::Recorded => {}
         // SAFETY: as above.
-        unsafe { add_one(&raw mut (*counters).filtered) };
-        return;
-    }
-    if !with_scratch(counters, |scratch| {
-        let frames = fill(ctx, freed, tgid, scratch);
-        submit(ctx, scratch, frames)
-    }) {
+        Outcome::Filtered => unsafe { add_one(&raw mut (*counters).filtered) },
         // SAFETY: as above.
-        unsafe { add_one(&raw mut (*counters).lost) };
+        Outcome::Lost => unsafe { add_one(&raw mut (*counters).lost) },
     }
 }
 
@@ -206,15 +243,15 @@ unsafe fn add_one(counter: *mut u64) {
 /// Before 6.2 nothing keeps a raw tracepoint program from being interrupted by
 /// itself on the same CPU.
 #[inline(always)]
-fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> bool) -> bool {
+fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> Outcome) -> Outcome {
     // SAFETY: the pointer comes from the map. Volatile, because the compiler
     // can't know of the interrupt that reads the level in between.
     let level = unsafe { (&raw const (*counters).nesting).read_volatile() };
     if level >= u64::from(NESTING_LEVELS) {
-        return false;
+        return Outcome::Lost;
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(level as u32) else {
-        return false;
+        return Outcome::Lost;
     };
     // SAFETY: as above; the level leaves this scratch to this call alone.
     unsafe {
@@ -225,111 +262,222 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> bool) -
     }
 }
 
-/// Fills the record and returns the number of stack frames in it.
+/// Fills the record and returns the number of stack frames in it; `None` if a
+/// filter turns the drop down.
 ///
 /// The padding is zero: the kernel clears new maps, and nobody writes to it.
 #[inline(always)]
-fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, tgid: u32, scratch: &mut Scratch) -> usize {
+fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> Option<usize> {
     let event = &mut scratch.event;
     // SAFETY: a helper without arguments.
     event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     event.skb = freed.skb;
     event.location = freed.location;
-    event.tgid = tgid;
-    event.headers_len = 0;
-    let mut found = 0;
-    if let Some(reason) = freed.reason {
-        event.reason = reason;
-        found |= present::REASON;
+    event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    event.present = 0;
+    if freed.has_reason {
+        event.reason = freed.reason;
+        event.present |= present::REASON;
     }
+    if !fill_packet(freed, scratch) && may_diagnose(&mut scratch.diagnostics) {
+        debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
+    }
+    if !filter::packet_matches(scratch) {
+        return None;
+    }
+    let socket = fill_socket(scratch.sock, &mut scratch.event);
+    if !filter::cgroup_matches(socket.cgroup, &scratch.event) {
+        return None;
+    }
+    if scratch.event.present & present::SOCKET == 0 && filter::is_socket_receive(freed.location) {
+        scratch.event.present |= present::SOCKET_BY_ADDRESS;
+    }
+    match filter::process_decision(scratch, socket.address) {
+        Decision::Match => {}
+        Decision::NoMatch => return None,
+        Decision::Open => scratch.event.present |= present::PROCESS_OPEN,
+    }
+    fill_headers(scratch.headers, &mut scratch.event);
     // SAFETY: `comm` is valid for `COMM_LEN` bytes.
-    unsafe { bpf_get_current_comm(event.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
-    match Skb::read(freed.skb, &mut scratch.skb) {
-        Some(skb) => found |= fill_packet(&skb, event),
-        None => {
-            if may_diagnose(&mut scratch.diagnostics) {
-                debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
-            }
-        }
-    }
-    let frames = fill_stack(ctx, scratch, &mut found);
-    let event = &mut scratch.event;
-    event.frame_count = frames as u16;
-    event.present = found;
-    frames
+    unsafe { bpf_get_current_comm(scratch.event.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+    let frames = fill_stack(ctx, scratch)?;
+    scratch.event.frame_count = frames as u16;
+    Some(frames)
 }
 
-/// Fills what comes from the packet and returns the bits of `present`.
+/// Fills what comes from the packet; false if it can't be read.
 #[inline(always)]
-fn fill_packet(skb: &Skb<'_>, event: &mut DropEvent) -> u32 {
-    let mut found = present::LEN;
+fn fill_packet(freed: &Freed, scratch: &mut Scratch) -> bool {
+    scratch.headers = Headers::NONE;
+    scratch.dev = NetDevice { address: 0 };
+    scratch.sock = Sock {
+        address: freed.receiver,
+    };
+    let event = &mut scratch.event;
+    let Some(skb) = Skb::read(freed.skb, &mut scratch.skb) else {
+        return false;
+    };
+    event.present |= present::SKB;
     event.len = skb.len();
     event.ethertype = skb.protocol();
+    event.mark = skb.mark();
+    event.priority = skb.priority();
+    event.hash = skb.hash();
+    event.iif = skb.iif();
+    event.queue = skb.queue();
+    if let Some(pkt_type) = skb.pkt_type() {
+        event.pkt_type = pkt_type;
+        event.present |= present::PKT_TYPE;
+    }
+    if let Some((proto, tci)) = skb.vlan_tag() {
+        event.vlan_proto = proto;
+        event.vlan_tci = tci;
+        event.present |= present::VLAN;
+    }
+    if let Some(gso) = skb.gso() {
+        event.gso_size = gso.size;
+        event.gso_segs = gso.segs;
+        event.present |= present::GSO;
+    }
+    if scratch.sock.address == 0 {
+        scratch.sock = skb.sk();
+    }
+    scratch.dev = fill_device(&skb, scratch.sock, event);
+    // Without an ethertype the bytes have no meaning.
+    if event.ethertype != 0
+        && let Some(headers) = skb.headers()
+    {
+        scratch.headers = headers;
+    }
+    true
+}
 
-    let dev = skb.dev();
-    // A device without a network namespace is none: something else is kept in
-    // the packet's `dev`.
-    let netns = dev.netns();
+/// Fills device and network namespace: of the device that the packet came from or,
+/// where it did not come from any, of the one that its route leads to.
+///
+/// A device without a network namespace is none: something else is kept in the
+/// packet's `dev`.
+#[inline(always)]
+fn fill_device(skb: &Skb<'_>, sock: Sock, event: &mut DropEvent) -> NetDevice {
+    let dst = skb.dst();
+    if dst.address != 0 {
+        event.present |= present::DST;
+        if WANT_DIRECTION.load() != 0 {
+            event.dst_input = dst.input();
+            event.present |= present::DST_INPUT;
+        }
+    }
+    let mut dev = skb.dev();
+    let mut netns = dev.netns();
+    if netns.is_none() && event.iif == 0 {
+        dev = dst.dev();
+        netns = dev.netns();
+    }
     if netns.is_some()
         && let Some(ifindex) = dev.ifindex()
         && dev.read_name(&mut event.ifname)
     {
         event.ifindex = ifindex;
-        found |= present::DEV;
+        event.present |= present::DEV;
     }
-    if let Some(netns) = netns.or_else(|| skb.sk().netns()) {
+    if let Some(netns) = netns.or_else(|| sock.netns()) {
         event.netns = netns;
-        found |= present::NETNS;
+        event.present |= present::NETNS;
     }
-    // Without an ethertype the bytes have no meaning.
-    if event.ethertype != 0 {
-        fill_headers(skb, event);
+    dev
+}
+
+/// The packet's socket, as the filters need it.
+struct Socket {
+    /// The cgroup that it was created in.
+    cgroup: Cgroup,
+    /// Address of the `struct socket` by which processes hold it, 0 if none does.
+    address: u64,
+}
+
+/// Fills what comes from the packet's socket.
+#[inline(always)]
+fn fill_socket(sock: Sock, event: &mut DropEvent) -> Socket {
+    let none = Socket {
+        cgroup: Cgroup { address: 0 },
+        address: 0,
+    };
+    if sock.address == 0 {
+        return none;
     }
-    found
+    let (Some(state), Some(family)) = (sock.state(), sock.family()) else {
+        return none;
+    };
+    event.present |= present::SOCKET;
+    event.socket_state = state;
+    event.socket_family = family;
+    let full = sock.full(state);
+    event.socket_protocol = full.protocol();
+    let cgroup = full.cgroup();
+    event.socket_cgroup = cgroup.id();
+    if event.socket_cgroup != 0 {
+        event.present |= present::SOCKET_CGROUP;
+    }
+    let address = full.socket();
+    event.socket_inode = sock::inode(address);
+    if event.socket_inode != 0 {
+        event.present |= present::SOCKET_INODE;
+    }
+    Socket { cgroup, address }
 }
 
 #[inline(always)]
-fn fill_headers(skb: &Skb<'_>, event: &mut DropEvent) {
-    let Some(span) = skb.network_headers() else {
-        return;
-    };
-    let len = bounded(span.len, HEADERS_LEN as u32);
+fn fill_headers(headers: Headers, event: &mut DropEvent) {
+    event.headers_len = 0;
+    event.network_offset = headers.network_offset as u8;
+    let len = bounded(headers.len, HEADERS_LEN as u32);
     // SAFETY: `len` is at most the size of `headers`.
-    if unsafe { read::bytes(event.headers.as_mut_ptr(), len, span.address) } {
+    if len != 0 && unsafe { read::bytes(event.headers.as_mut_ptr(), len, headers.address) } {
         event.headers_len = len as u16;
     }
 }
 
 /// Takes the kernel stack and returns the number of frames in the record: none
-/// where the stack-trace map has it.
+/// where the stack-trace map has it. `None` if `--stack-func` turns the drop
+/// down, which needs the frames here.
 #[inline(always)]
-fn fill_stack<C: StackIdContext>(ctx: &C, scratch: &mut Scratch, found: &mut u32) -> usize {
+fn fill_stack<C: StackIdContext>(ctx: &C, scratch: &mut Scratch) -> Option<usize> {
     let bytes = STACK_BYTES.load();
     if bytes == 0 || bytes as usize > size_of_val(&scratch.frames) {
-        return 0;
+        return Some(0);
+    }
+    if filter::range_is_on(RangeKind::StackFunction) {
+        let frames = copy_stack(ctx, scratch, bytes);
+        return filter::stack_matches(&scratch.frames, frames).then_some(frames);
     }
     match ctx.get_stackid(&STACKS, 0) {
         Ok(id) => {
             scratch.event.stack_id = id as u32;
-            *found |= present::STACK_ID;
-            0
+            scratch.event.present |= present::STACK_ID;
+            Some(0)
         }
         Err(error) => {
-            let frames = scratch.frames.as_mut_ptr().cast();
-            // SAFETY: `bytes` is at most the size of `frames`.
-            let copied = unsafe { bpf_get_stack(ctx.as_ptr(), frames, bytes, 0) };
             if may_diagnose(&mut scratch.diagnostics) {
                 debug!(
                     ctx,
-                    "no stack id (error {}), {} bytes of frames go into the record", error, copied
+                    "no stack id (error {}), the frames go into the record", error
                 );
             }
-            if copied < 0 {
-                0
-            } else {
-                copied as usize / size_of::<u64>()
-            }
+            Some(copy_stack(ctx, scratch, bytes))
         }
+    }
+}
+
+/// Copies the kernel stack into the record, and returns the number of frames.
+#[inline(always)]
+fn copy_stack<C: StackIdContext>(ctx: &C, scratch: &mut Scratch, bytes: u32) -> usize {
+    let frames = scratch.frames.as_mut_ptr().cast();
+    // SAFETY: the caller has checked that `bytes` is at most the size of `frames`.
+    let copied = unsafe { bpf_get_stack(ctx.as_ptr(), frames, bytes, 0) };
+    if copied < 0 {
+        0
+    } else {
+        copied as usize / size_of::<u64>()
     }
 }
 
@@ -350,7 +498,12 @@ fn may_diagnose(given: &mut u64) -> bool {
 #[inline(always)]
 fn submit<C: StackIdContext>(ctx: &C, scratch: &mut Scratch, frames: usize) -> bool {
     let frames = bounded(frames as u32, MAX_FRAMES as u32);
-    let size = EVENT_SIZE as u64 + u64::from(frames) * size_of::<u64>() as u64;
+    let size = if frames == 0 {
+        let headers = bounded(u32::from(scratch.event.headers_len), HEADERS_LEN as u32);
+        FIXED_SIZE as u64 + u64::from(headers)
+    } else {
+        EVENT_SIZE as u64 + u64::from(frames) * size_of::<u64>() as u64
+    };
     let record: *mut c_void = (&raw mut *scratch).cast();
     if BUFFER.load() == BUFFER_PERF {
         // SAFETY: the record and the frames behind it lie in `scratch`.

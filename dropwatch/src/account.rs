@@ -14,6 +14,8 @@ pub struct Account {
     pub seen: u64,
     /// Lines that reached standard output.
     pub printed: u64,
+    /// Drops of the classes that `--hide-expected` hides.
+    pub hidden: u64,
     /// Drops that a filter turned down.
     pub filtered: u64,
     /// Drops past the limit given with `--count`.
@@ -30,7 +32,8 @@ impl Account {
         Self {
             seen: kernel.seen + missed,
             printed: user.printed,
-            filtered: kernel.filtered,
+            hidden: user.hidden(),
+            filtered: kernel.filtered + user.filtered,
             limited: user.limited,
             lost: kernel.lost + missed + user.lost,
         }
@@ -43,7 +46,7 @@ impl Account {
     pub fn settled(mut self) -> Self {
         self.seen = self
             .seen
-            .max(self.printed + self.filtered + self.limited + self.lost);
+            .max(self.printed + self.hidden + self.filtered + self.limited + self.lost);
         self
     }
 
@@ -52,6 +55,7 @@ impl Account {
     pub fn in_flight(&self) -> i128 {
         i128::from(self.seen)
             - i128::from(self.printed)
+            - i128::from(self.hidden)
             - i128::from(self.filtered)
             - i128::from(self.limited)
             - i128::from(self.lost)
@@ -62,6 +66,7 @@ impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} seen = {} printed", self.seen, self.printed)?;
         for (count, name) in [
+            (i128::from(self.hidden), "hidden"),
             (i128::from(self.filtered), "filtered"),
             (i128::from(self.limited), "limited"),
             (i128::from(self.lost), "lost"),
@@ -78,12 +83,33 @@ impl fmt::Display for Account {
 /// What user space did with the records it received.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UserCounts {
+    /// Records received.
+    pub records: u64,
     /// Lines written.
     pub printed: u64,
+    /// Drops that `--pid` and `--comm` turned down, where the kernel side could
+    /// not decide.
+    pub filtered: u64,
+    /// Drops of the class `teardown` that were hidden.
+    pub hidden_teardown: u64,
+    /// Drops of the class `expected` that were hidden.
+    pub hidden_expected: u64,
     /// Records past the limit given with `--count`.
     pub limited: u64,
     /// Records that could not be decoded, and lines that could not be written.
     pub lost: u64,
+    /// Drops that lines were made of.
+    pub lines: u64,
+    /// Packets that they would have been on the wire: the segments of those that
+    /// were to be cut into segments.
+    pub packets: u64,
+}
+
+impl UserCounts {
+    /// Drops that were hidden.
+    pub fn hidden(&self) -> u64 {
+        self.hidden_teardown + self.hidden_expected
+    }
 }
 
 #[cfg(test)]
@@ -117,11 +143,27 @@ mod tests {
             printed: 990,
             limited: 7,
             lost: 3,
+            ..UserCounts::default()
         };
         let account = Account::new(KERNEL, 6, user);
         assert_eq!(
             account.to_string(),
             "1240 seen = 990 printed + 230 filtered + 7 limited + 13 lost"
+        );
+    }
+
+    #[test]
+    fn what_user_space_turns_down_is_filtered_or_hidden() {
+        let user = UserCounts {
+            printed: 900,
+            filtered: 50,
+            hidden_teardown: 30,
+            hidden_expected: 20,
+            ..UserCounts::default()
+        };
+        assert_eq!(
+            Account::new(KERNEL, 0, user).to_string(),
+            "1234 seen = 900 printed + 50 hidden + 280 filtered + 4 lost"
         );
     }
 

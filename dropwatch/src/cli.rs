@@ -12,37 +12,15 @@ use crate::{
 /// Print one line for every packet that the Linux kernel drops.
 ///
 /// The line says when, why (drop reason), which packet, where in the kernel
-/// (call site and stack), and which process was running. It needs root, or the
+/// (call site and stack), and which process. It needs root, or the
 /// capabilities CAP_BPF, CAP_PERFMON and CAP_SYSLOG. Press Ctrl-C to stop; the
 /// account of all drops then goes to standard error.
 #[derive(Clone, Debug, Parser)]
 #[command(version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
-    /// Only drops while one of these processes is on the CPU
-    ///
-    /// Repeat the flag or separate several by commas. Drops on the receive path
-    /// happen in whatever process was interrupted. The numbers are those of the
-    /// host, not of a container.
-    #[arg(
-        long,
-        value_name = "PID",
-        value_delimiter = ',',
-        help_heading = "Filter"
-    )]
-    pub pid: Vec<u32>,
-
-    /// Only drops while a process (thread) of one of these names is on the CPU
-    ///
-    /// The kernel keeps the first 15 bytes of a name, so no more than that is
-    /// compared. Repeat the flag or separate several by commas.
-    #[arg(
-        long,
-        visible_alias = "pname",
-        value_name = "NAME",
-        value_delimiter = ',',
-        help_heading = "Filter"
-    )]
-    pub comm: Vec<String>,
+    /// The filters.
+    #[command(flatten)]
+    pub filter: FilterArgs,
 
     /// What the first column shows
     #[arg(
@@ -55,7 +33,10 @@ pub struct Cli {
     )]
     pub timestamp: TimestampStyle,
 
-    /// Print more tokens: +skb (address of the packet), +ifindex, or all
+    /// Print more tokens, as +mark,+hash, or all
+    ///
+    /// gso, seq, ack, win, ttl, ipopt, ext, mac, ifindex, iif, queue, dir, mark,
+    /// prio, hash, state, unit, skb. They come in a fixed order.
     #[arg(
         long,
         value_name = "+FIELD,...",
@@ -103,6 +84,10 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", help_heading = "Capture")]
     pub kernel_btf: Option<PathBuf>,
 
+    /// Print the drop reasons of this kernel, by subsystem and number, and end
+    #[arg(long, help_heading = "Diagnostics")]
+    pub list_reasons: bool,
+
     /// Create this file as soon as drops are seen
     #[arg(long, value_name = "FILE", help_heading = "Diagnostics")]
     pub ready_file: Option<PathBuf>,
@@ -115,11 +100,136 @@ pub struct Cli {
     pub verbose: u8,
 }
 
+/// Which drops to print: within a flag any of its values, between flags all.
+///
+/// Every list repeats the flag or separates values by commas. All of them but
+/// `hide_expected` are decided in the kernel.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Filter")]
+pub struct FilterArgs {
+    /// Only drops of these processes
+    ///
+    /// A drop is a process's if the process holds the packet's socket. Where the
+    /// packet has no socket, the process on the CPU counts. The numbers are those
+    /// of the host, not of a container.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
+
+    /// Only drops of processes of these names
+    ///
+    /// As for --pid; where the process is on the CPU, the name of the thread
+    /// counts as well. The kernel keeps the first 15 bytes of a name, so no more
+    /// than that is compared.
+    #[arg(
+        long,
+        visible_alias = "pname",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub comm: Vec<String>,
+
+    /// Only packets of these interfaces, the ones that lines show as if=
+    #[arg(short, long, value_name = "NAME", value_delimiter = ',')]
+    pub iface: Vec<String>,
+
+    /// No packets of these interfaces
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub exclude_iface: Vec<String>,
+
+    /// Only this network namespace: a path, a name, an inode number, or pid:N
+    #[arg(long, value_name = "NAMESPACE", value_delimiter = ',')]
+    pub netns: Vec<String>,
+
+    /// Only packets from or to these addresses or networks, as 10.0.0.0/8
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub addr: Vec<String>,
+
+    /// Only packets from these addresses or networks
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub saddr: Vec<String>,
+
+    /// Only packets to these addresses or networks
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    pub daddr: Vec<String>,
+
+    /// Only packets from or to these ports, as 443 or 8000-8100
+    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    pub port: Vec<String>,
+
+    /// Only packets from these ports
+    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    pub sport: Vec<String>,
+
+    /// Only packets to these ports
+    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    pub dport: Vec<String>,
+
+    /// Only these protocols, by the name that lines show or by IP protocol number
+    #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
+    pub proto: Vec<String>,
+
+    /// Only IPv4
+    #[arg(short = '4', long)]
+    pub ipv4: bool,
+
+    /// Only IPv6
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+
+    /// Only these drop reasons: names with *, a subsystem, or numbers
+    #[arg(short, long, value_name = "REASON", value_delimiter = ',')]
+    pub reason: Vec<String>,
+
+    /// Not these drop reasons
+    #[arg(long, value_name = "REASON", value_delimiter = ',')]
+    pub exclude_reason: Vec<String>,
+
+    /// Only drops at call sites in these functions, names with *
+    #[arg(long, value_name = "FUNCTION", value_delimiter = ',')]
+    pub func: Vec<String>,
+
+    /// No drops at call sites in these functions
+    #[arg(long, value_name = "FUNCTION", value_delimiter = ',')]
+    pub exclude_func: Vec<String>,
+
+    /// Only drops with one of these functions anywhere in the stack
+    #[arg(long, value_name = "FUNCTION", value_delimiter = ',')]
+    pub stack_func: Vec<String>,
+
+    /// Only packets whose mark is this value, or has it under a mask
+    #[arg(long, value_name = "VALUE[/MASK]", value_delimiter = ',')]
+    pub mark: Vec<String>,
+
+    /// Only packets of this many bytes, the number that lines show as len=
+    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    pub len: Vec<String>,
+
+    /// Only packets of this container: its name, or the start of its id
+    ///
+    /// By the packet's socket or, where it has none, by its network namespace.
+    #[arg(long, value_name = "NAME|ID", value_delimiter = ',')]
+    pub container: Vec<String>,
+
+    /// Only packets of this control group and those below it
+    ///
+    /// By the packet's socket or, where it has none, by the task on the CPU.
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub cgroup: Vec<String>,
+
+    /// Hide drops of the classes teardown and expected
+    ///
+    /// Sockets that close with unread packets, duplicates, frames for others,
+    /// and the like. The account says how many were hidden.
+    #[arg(long)]
+    pub hide_expected: bool,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   dropwatch                                   every drop
-  dropwatch --comm curl                       drops while curl is running
-  dropwatch | grep --line-buffered ' udp '    one protocol
+  dropwatch --comm curl                       drops of curl's packets
+  dropwatch --port 443 --addr 10.0.0.0/8      one service, one network
+  dropwatch -r 'TCP_*' --hide-expected        by reason, without the noise
   dropwatch | grep -m 1 ':443 '               until the first match
   dropwatch -c 100 --no-stack > drops.txt     the next hundred, without stacks
 

@@ -1,13 +1,13 @@
 //! The command line, validated.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
-use dropwatch_common::{config::MAX_FILTER_ENTRIES, event::COMM_LEN};
 
 use crate::{
     cli::Cli,
+    filter::Filters,
     format::{ExtraField, TextOptions},
 };
 
@@ -46,10 +46,10 @@ pub enum BufferChoice {
 /// What the user asked for, validated.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Processes to keep, empty for all.
-    pub pids: BTreeSet<u32>,
-    /// Process names to keep, as the kernel holds them, empty for all.
-    pub comms: BTreeSet<[u8; COMM_LEN]>,
+    /// Which drops to print.
+    pub filters: Filters,
+    /// Whether to list the kernel's drop reasons and end.
+    pub list_reasons: bool,
     /// What the lines look like.
     pub text: TextOptions,
     /// Most callers of a stack, 0 for no stacks.
@@ -77,8 +77,7 @@ impl Config {
     /// Names the flag whose value makes no sense, and what would.
     pub fn new(cli: Cli) -> Result<Self> {
         let Cli {
-            pid,
-            comm,
+            filter,
             timestamp,
             fields,
             stack,
@@ -88,20 +87,10 @@ impl Config {
             hook,
             buffer,
             kernel_btf,
+            list_reasons,
             ready_file,
             verbose,
         } = cli;
-        let pids: BTreeSet<u32> = pid.into_iter().collect();
-        let comms = comm
-            .iter()
-            .map(|name| comm_key(name))
-            .collect::<Result<BTreeSet<_>>>()?;
-        for (flag, entries) in [("--pid", pids.len()), ("--comm", comms.len())] {
-            ensure!(
-                entries <= MAX_FILTER_ENTRIES as usize,
-                "{flag} takes at most {MAX_FILTER_ENTRIES} values, not {entries}"
-            );
-        }
         ensure!(count != Some(0), "--count takes at least 1");
         let stack_depth = match (no_stack, stack) {
             (true, _) => 0,
@@ -113,8 +102,8 @@ impl Config {
              --no-stack"
         );
         Ok(Self {
-            pids,
-            comms,
+            filters: Filters::new(filter)?,
+            list_reasons,
             text: TextOptions {
                 timestamp,
                 fields: extra_fields(&fields)?,
@@ -130,20 +119,6 @@ impl Config {
             verbose: verbose > 0,
         })
     }
-}
-
-/// A process name as the kernel holds it: cut to 15 bytes, padded with NULs.
-fn comm_key(name: &str) -> Result<[u8; COMM_LEN]> {
-    ensure!(
-        !name.is_empty() && !name.contains('\0'),
-        "--comm takes the name of a process, not '{}'",
-        name.escape_debug()
-    );
-    let mut key = [0; COMM_LEN];
-    for (byte, &source) in key.iter_mut().take(COMM_LEN - 1).zip(name.as_bytes()) {
-        *byte = source;
-    }
-    Ok(key)
 }
 
 fn extra_fields(names: &[String]) -> Result<Vec<ExtraField>> {
@@ -203,33 +178,11 @@ mod tests {
     #[test]
     fn defaults() {
         let config = config(&[]).unwrap();
-        assert!(config.pids.is_empty() && config.comms.is_empty());
+        assert!(!config.filters.has_process_filter());
         assert_eq!(config.stack_depth, DEFAULT_STACK_DEPTH);
         assert_eq!(config.hook, HookChoice::Auto);
         assert_eq!(config.buffer, BufferChoice::Auto);
         assert_eq!((config.count, config.duration), (None, None));
-    }
-
-    #[test]
-    fn lists_repeat_and_take_commas() {
-        let config = config(&[
-            "--pid",
-            "1,2",
-            "--pid=3",
-            "--comm",
-            "curl,nc",
-            "--pname=curl",
-        ]);
-        let config = config.unwrap();
-        assert_eq!(config.pids, BTreeSet::from([1, 2, 3]));
-        assert_eq!(config.comms.len(), 2);
-        assert!(config.comms.contains(b"curl\0\0\0\0\0\0\0\0\0\0\0\0"));
-    }
-
-    #[test]
-    fn names_are_cut_as_the_kernel_cuts_them() {
-        let config = config(&["--comm", "systemd-resolved"]).unwrap();
-        assert!(config.comms.contains(b"systemd-resolve\0"));
     }
 
     #[test]

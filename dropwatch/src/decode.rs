@@ -1,6 +1,6 @@
 //! Bytes of a record to a [`DropEvent`] and its stack frames. No I/O.
 
-use dropwatch_common::event::{DropEvent, HEADERS_LEN, MAX_FRAMES};
+use dropwatch_common::event::{DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES};
 use zerocopy::FromBytes as _;
 
 /// Most bytes behind a record: the perf buffer fills up to a multiple of 8
@@ -22,11 +22,21 @@ pub struct Decoded<'a> {
 /// bytes are not a record: shorter or longer than what it says of itself, or
 /// saying what no eBPF program of this version writes.
 pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
-    let (event, rest) = DropEvent::read_from_prefix(bytes).ok()?;
+    // A record without frames ends behind the captured headers.
+    let mut whole = [0; EVENT_SIZE];
+    let available = bytes.len().min(EVENT_SIZE);
+    whole[..available].copy_from_slice(&bytes[..available]);
+    let event = DropEvent::read_from_bytes(&whole).ok()?;
     let frame_count = usize::from(event.frame_count);
-    if frame_count > MAX_FRAMES || usize::from(event.headers_len) > HEADERS_LEN {
+    let headers_len = usize::from(event.headers_len);
+    if frame_count > MAX_FRAMES || headers_len > HEADERS_LEN {
         return None;
     }
+    let event_len = match frame_count {
+        0 => FIXED_SIZE + headers_len,
+        _ => EVENT_SIZE,
+    };
+    let (_, rest) = bytes.split_at_checked(event_len)?;
     let (frames, padding) = rest.split_at_checked(frame_count * size_of::<u64>())?;
     (padding.len() <= MAX_PADDING).then_some(Decoded { event, frames })
 }

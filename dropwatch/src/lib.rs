@@ -14,9 +14,11 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod enrich;
+pub mod filter;
 #[cfg(test)]
 mod fixture;
 pub mod format;
+mod names;
 pub mod output;
 pub mod packet;
 pub mod pattern;
@@ -25,3 +27,4 @@ pub mod preflight;
 pub mod record;
 pub mod session;
 mod shared_flag;
+mod system;

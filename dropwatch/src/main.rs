@@ -24,6 +24,9 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &Config) -> Result<()> {
+    if config.list_reasons {
+        return session::list_reasons(config);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()

@@ -164,6 +164,9 @@ pub enum Protocol {
     /// The kernel has not set an ethertype.
     #[default]
     Unknown,
+    /// The kernel has not set an ethertype, and the packet's socket is of this
+    /// address family (`AF_*` in `include/linux/socket.h`), which has none.
+    Family(u16),
     /// The ethertype, in host byte order, where the packet is not IP or its IP
     /// headers can't be read up to the transport protocol's number. IEEE 802.3
     /// frames, which have a length in its place, are `ETH_P_802_2`.

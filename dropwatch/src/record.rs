@@ -1,6 +1,6 @@
 //! The enriched drop: all that a format needs to know, and no I/O.
 
-use crate::packet::Packet;
+use crate::{classify::Class, packet::Packet};
 
 /// One dropped packet with the names that belong to its numbers.
 ///
@@ -11,12 +11,20 @@ pub struct DropRecord<'a> {
     pub time: DropTime,
     /// Drop reason, as `NO_SOCKET` or `openvswitch:LAST_ACTION`.
     pub reason: Option<&'a str>,
+    /// What kind of loss it is.
+    pub class: Class,
     /// What the packet's headers say.
     pub packet: Packet,
-    /// Bytes from the kernel's `skb->data` on, at the time of the drop.
-    pub len: Option<u32>,
+    /// What the kernel keeps beside the packet.
+    pub skb: Option<SkbFields>,
+    /// How the packet was to be cut into segments; `None` if it was not.
+    pub gso: Option<Gso>,
     /// The interface the packet came from or goes to.
     pub device: Option<Device<'a>>,
+    /// Which way the packet was going.
+    pub direction: Option<Direction>,
+    /// TCP state of the packet's socket.
+    pub state: Option<TcpState>,
     /// Call site: `symbol+0xoff`, `symbol+0xoff[module]`, or a hexadecimal
     /// address where no symbol covers it; `-` where it can't be known.
     pub location: &'a str,
@@ -24,12 +32,100 @@ pub struct DropRecord<'a> {
     pub pid: u32,
     /// Name of the task on the CPU, without padding.
     pub comm: &'a [u8],
-    /// Inode number of the packet's network namespace.
-    pub netns: Option<u32>,
+    /// The process that holds the packet's socket.
+    pub owner: Option<Owner<'a>>,
+    /// The packet's network namespace.
+    pub netns: Option<Netns<'a>>,
+    /// Container, pod and unit that the packet belongs to.
+    pub workload: Workload<'a>,
     /// Callers from the call site outwards; `None` where stacks are off.
     pub stack: Option<Stack<'a>>,
     /// Kernel address of the `struct sk_buff`.
-    pub skb: u64,
+    pub address: u64,
+}
+
+impl DropRecord<'_> {
+    /// How many packets the drop would have been on the wire: one, unless the
+    /// kernel has counted more segments.
+    pub fn packets(&self) -> u64 {
+        let segments = self.gso.and_then(|gso| gso.segments);
+        segments.map_or(1, u64::from)
+    }
+}
+
+/// Fields of the `struct sk_buff`, `include/linux/skbuff.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SkbFields {
+    /// Bytes from `data` on, at the time of the drop.
+    pub len: u32,
+    /// Index of the interface that the packet was received on, 0 if it was not.
+    pub iif: u32,
+    /// Number of the queue, as the kernel's place for it has it.
+    pub queue: u16,
+    /// Mark.
+    pub mark: u32,
+    /// Priority.
+    pub priority: u32,
+    /// Hash of the flow, 0 where it was not computed.
+    pub hash: u32,
+}
+
+/// How a packet is to be cut into segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gso {
+    /// Bytes of payload in each segment.
+    pub size: u16,
+    /// Number of segments; `None` where the kernel has not counted them.
+    pub segments: Option<u16>,
+}
+
+/// Which way a packet was going.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It was received.
+    Receive,
+    /// It was sent by this host.
+    Transmit,
+    /// It was received, and on its way out again.
+    Forward,
+    /// It was going through the loopback device.
+    Local,
+}
+
+/// States of a TCP socket, `include/net/tcp_states.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpState(pub u8);
+
+/// The process that holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// Name of the process, any bytes.
+    pub comm: &'a [u8],
+    /// Process (thread group id).
+    pub pid: u32,
+    /// Further processes that hold it.
+    pub others: u32,
+}
+
+/// A network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Netns<'a> {
+    /// Inode number.
+    pub inode: u32,
+    /// Name, any bytes.
+    pub name: Option<&'a [u8]>,
+}
+
+/// Whose packet it is; each is `None` if it is not known or there is no such
+/// thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload<'a> {
+    /// The container's name, or the start of its id.
+    pub container: Option<&'a [u8]>,
+    /// `namespace/name` of the pod, or its uid.
+    pub pod: Option<&'a [u8]>,
+    /// The systemd unit.
+    pub unit: Option<&'a [u8]>,
 }
 
 /// A point in time on two clocks.

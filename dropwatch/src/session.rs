@@ -1,8 +1,15 @@
 //! One run: the loop over records, time, signals and the reader of the output.
 
-use std::{fs, io::Write as _, path::Path, thread, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    fs,
+    io::{ErrorKind, Write as _},
+    path::Path,
+    time::Duration,
+};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, ensure};
+use dropwatch_common::{config::RangeKind, event::present};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -11,19 +18,24 @@ use tokio::{
 
 use crate::{
     account::{Account, UserCounts},
-    bpf::{self, KernelSide, StackReader, Transport},
+    bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
     btf::Btf,
+    classify::Class,
     config::Config,
     decode::decode,
     enrich::{
         Enricher,
         reason::{BTF_FOLDER, ReasonNames},
-        symbol::{HIDDEN_WARNING, KALLSYMS, MODULES, Symbols},
     },
+    filter::{Filters, KernelFilters},
     format::{self, Format},
     output::{Output, Reader},
     preflight,
+    system::{PendingSymbols, System},
 };
+
+/// How often `--container` looks for containers that have come or gone.
+const CONTAINERS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the account is given with `-v`.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
@@ -44,14 +56,17 @@ pub async fn run(config: &Config) -> Result<()> {
     let output = Output::stdout()?;
     let signals = Signals::new()?;
     // Reading the symbols takes the kernel longer than all the rest.
-    let symbols = thread::spawn(|| Symbols::load(Path::new(KALLSYMS), Path::new(MODULES)));
+    let symbols = PendingSymbols::start();
 
     let btf = Btf::load(config.kernel_btf.as_deref())?;
-    let reasons = ReasonNames::new(&btf, Path::new(BTF_FOLDER));
+    let mut system = System::new(ReasonNames::new(&btf, Path::new(BTF_FOLDER)), symbols);
+    let mut filters = config.filters.resolve(&mut system)?;
+    if !bpf::names_receiver(&btf) {
+        filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
+    }
     let format = format::new(&config.text);
-    let (kernel, transport, stacks) = bpf::load(config, &btf, &reasons)?;
-    drop(btf);
-    let symbols = usable_symbols(symbols.join());
+    let (kernel, transport, stacks) = bpf::load(config, &filters, &btf, &system.reasons)?;
+    let (reasons, symbols) = system.into_names();
     log::info!(
         "attached {:.3} s after start, {} symbols",
         started.elapsed().as_secs_f64(),
@@ -59,13 +74,17 @@ pub async fn run(config: &Config) -> Result<()> {
     );
     create_ready_file(config)?;
 
+    let depth = config.stack_depth as usize;
+    let mut enricher = Enricher::new(reasons, symbols, depth, Path::new("/"));
+    enricher.prepare();
     let session = Session {
         config,
         kernel,
+        filters,
         transport,
         lines: Lines {
             stacks,
-            enricher: Enricher::new(reasons, symbols, config.stack_depth as usize),
+            enricher,
             format,
             output,
             room: config.count,
@@ -75,19 +94,27 @@ pub async fn run(config: &Config) -> Result<()> {
     session.run(signals).await
 }
 
-/// The symbols, or none and a warning: addresses are better than nothing.
-fn usable_symbols(loaded: thread::Result<Result<Symbols>>) -> Symbols {
-    match loaded.unwrap_or_else(|_panic| Err(anyhow!("reading {KALLSYMS} failed"))) {
-        Ok(symbols) => {
-            if symbols.hidden() {
-                log::warn!("{HIDDEN_WARNING}");
-            }
-            symbols
+/// Prints the drop reasons of this kernel.
+///
+/// # Errors
+/// The kernel's type information or standard output can't be used.
+pub fn list_reasons(config: &Config) -> Result<()> {
+    let btf = Btf::load(config.kernel_btf.as_deref())?;
+    let mut reasons = ReasonNames::new(&btf, Path::new(BTF_FOLDER));
+    ensure!(
+        reasons.has_reasons(),
+        "this kernel gives no drop reasons (5.17 and later do); go by the call site, at="
+    );
+    let mut text = String::new();
+    for reason in reasons.all() {
+        let subsystem = reason.subsystem.as_deref().unwrap_or("core");
+        writeln!(text, "{:<8} {subsystem:<12} {}", reason.number, reason.name)?;
+    }
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("writing to standard output")
         }
-        Err(error) => {
-            log::warn!("{error:#}; call sites and stacks are printed as addresses");
-            Symbols::none()
-        }
+        _ => Ok(()),
     }
 }
 
@@ -125,6 +152,8 @@ impl Signals {
 struct Session<'a> {
     config: &'a Config,
     kernel: KernelSide,
+    /// The filters as the kernel side has them.
+    filters: KernelFilters,
     transport: Transport,
     lines: Lines,
 }
@@ -173,6 +202,9 @@ impl Session<'_> {
         let mut account_due = interval(ACCOUNT_INTERVAL);
         account_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         account_due.tick().await;
+        let mut containers_due = interval(CONTAINERS_INTERVAL);
+        containers_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let follows_containers = !self.config.filters.containers.is_empty();
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
@@ -189,11 +221,12 @@ impl Session<'_> {
                 _ = account_due.tick(), if self.config.verbose => {
                     report(&self.account()?.settled());
                 }
+                _ = containers_due.tick(), if follows_containers => self.follow_containers()?,
                 result = diagnostics.show() => result?,
                 result = self.lines.output.writable(), if self.lines.output.is_pending() => result?,
                 result = self.transport.wait(drained), if !self.lines.output.is_full() => result?,
             }
-            drained = self.lines.drain(&mut self.transport)?;
+            drained = self.drain()?;
             if self.lines.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
@@ -208,7 +241,7 @@ impl Session<'_> {
     async fn drain_until(&mut self, deadline: Instant) -> Result<Reader> {
         loop {
             let was_full = self.lines.output.is_full();
-            let drained = self.lines.drain(&mut self.transport)?;
+            let drained = self.drain()?;
             if self.lines.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
@@ -227,6 +260,23 @@ impl Session<'_> {
         }
     }
 
+    fn drain(&mut self) -> Result<usize> {
+        let filters = &self.config.filters;
+        self.lines
+            .drain(&mut self.transport, filters, &mut self.kernel.live)
+    }
+
+    /// Tells the kernel side which control groups and network namespaces are
+    /// those of `--container` now.
+    fn follow_containers(&mut self) -> Result<()> {
+        let containers = self.lines.enricher.containers();
+        containers.refresh();
+        self.config
+            .filters
+            .set_containers(&mut self.filters, |name| containers.find_container(name))?;
+        self.kernel.live.update(&self.filters)
+    }
+
     fn account(&self) -> Result<Account> {
         let user = UserCounts {
             printed: self.lines.output.lines_written(),
@@ -240,7 +290,21 @@ impl Session<'_> {
     }
 
     fn report_end(&self) -> Result<()> {
+        let counts = &self.lines.counts;
+        log::info!("{} records reached user space", counts.records);
         report(&self.account()?);
+        if counts.hidden() > 0 {
+            report(&format_args!(
+                "hidden by --hide-expected: {} teardown, {} expected",
+                counts.hidden_teardown, counts.hidden_expected
+            ));
+        }
+        if counts.packets != counts.lines {
+            report(&format_args!(
+                "{} packets on the wire in {} drops (GSO)",
+                counts.packets, counts.lines
+            ));
+        }
         match self.kernel.skipped_probes()? {
             0 => {}
             skipped => log::warn!(
@@ -252,9 +316,9 @@ impl Session<'_> {
     }
 }
 
-fn report(account: &Account) {
+fn report(what: &impl fmt::Display) {
     // Nobody is left to tell if standard error is closed.
-    drop(writeln!(std::io::stderr(), "dropwatch: {account}"));
+    drop(writeln!(std::io::stderr(), "dropwatch: {what}"));
 }
 
 /// From records to lines.
@@ -270,32 +334,54 @@ struct Lines {
 
 impl Lines {
     /// Makes lines of the records that wait, and returns their number.
-    fn drain(&mut self, transport: &mut Transport) -> Result<usize> {
+    fn drain(
+        &mut self,
+        transport: &mut Transport,
+        filters: &Filters,
+        live: &mut LiveMaps,
+    ) -> Result<usize> {
         if self.output.is_full() {
             return Ok(0);
         }
         self.enricher.begin_batch();
         self.format.set_width(self.output.terminal_width());
-        transport.drain(|bytes| {
-            self.line(bytes);
-            Ok(())
-        })
+        transport.drain(|bytes| self.line(bytes, filters, live))
     }
 
-    fn line(&mut self, bytes: &[u8]) {
+    fn line(&mut self, bytes: &[u8], filters: &Filters, live: &mut LiveMaps) -> Result<()> {
+        self.counts.records += 1;
         if self.room == Some(0) {
             self.counts.limited += 1;
-            return;
+            return Ok(());
         }
         let Some(decoded) = decode(bytes) else {
             self.counts.lost += 1;
             log::warn!("lost a record of {} bytes that makes no sense", bytes.len());
-            return;
+            return Ok(());
         };
+        if decoded.event.present & present::PROCESS_OPEN != 0 {
+            let decision = self.enricher.decide(&decoded, filters);
+            if let Some((socket, owner)) = decision.note {
+                live.set_owner(socket, &owner)?;
+            }
+            if !decision.matches {
+                self.counts.filtered += 1;
+                return Ok(());
+            }
+        }
         let record = self.enricher.enrich(&decoded, |id| self.stacks.get(id));
-        self.output
-            .add_line(|line| self.format.write(&record, line));
-        self.room = self.room.map(|room| room - 1);
+        match record.class {
+            Class::Teardown if filters.hide_expected => self.counts.hidden_teardown += 1,
+            Class::Expected if filters.hide_expected => self.counts.hidden_expected += 1,
+            _ => {
+                self.counts.lines += 1;
+                self.counts.packets += record.packets();
+                self.output
+                    .add_line(|line| self.format.write(&record, line));
+                self.room = self.room.map(|room| room - 1);
+            }
+        }
+        Ok(())
     }
 
     /// Counts what can't be written any more as lost.

@@ -4,6 +4,7 @@
 //! does hits all of them alike; each figure is a median, with the extremes.
 
 mod account;
+mod filters;
 mod flood;
 mod latency;
 mod machine;
@@ -29,6 +30,7 @@ use xtask::{
 use crate::{
     bench::{
         account::Account,
+        filters::FilterSize,
         flood::{Flood, Generator},
         latency::Starts,
         machine::Machine,
@@ -92,8 +94,21 @@ const DEFAULT: Way = Way {
     own_target: None,
 };
 const FILTERED: Way = Way {
-    name: "filtered out",
+    name: "filtered by --comm",
     flags: &["--comm", "dwother"],
+    added_target: None,
+    own_target: None,
+};
+const BY_REASON: Way = Way {
+    name: "filtered by reason",
+    // The reason decides first; the name only keeps out what is not the bench's.
+    flags: &["--exclude-reason", "NO_SOCKET", "--comm", COMM],
+    added_target: None,
+    own_target: None,
+};
+const BY_PORT: Way = Way {
+    name: "filtered by --port",
+    flags: &["--port", "1", "--comm", COMM],
     added_target: None,
     own_target: None,
 };
@@ -107,6 +122,7 @@ struct Figures {
     /// A flood without a tracer, per round.
     untraced: Vec<Flood>,
     ways: Vec<WayFigures>,
+    filters: Vec<FilterSize>,
 }
 
 /// What the floods under one way to trace showed.
@@ -193,7 +209,10 @@ impl Bench<'_> {
         say::progress(format!("nothing to do for {} s", IDLE.as_secs()));
         let idle = self.idle()?;
         let (untraced, ways) = self.floods(rounds)?;
+        say::progress("filters");
+        let filters = filters::measure(&self.dropwatch, self.work)?;
         Ok(Figures {
+            filters,
             binary_bytes,
             starts,
             idle,
@@ -204,7 +223,8 @@ impl Bench<'_> {
 
     fn floods(&self, rounds: u32) -> Result<(Vec<Flood>, Vec<WayFigures>)> {
         let mut untraced = Vec::new();
-        let mut ways = [&NO_STACK, &DEFAULT, &FILTERED].map(WayFigures::new);
+        let all = [&NO_STACK, &DEFAULT, &FILTERED, &BY_REASON, &BY_PORT];
+        let mut ways = all.map(WayFigures::new);
         for round in 1..=rounds {
             say::progress(format!("floods, round {round} of {rounds}"));
             untraced.push(self.generator.run(false)?);

@@ -26,22 +26,32 @@ use btf::{Btf, Kind, RawType};
 
 /// Structs and unions that are kept with their members. Others become forward declarations where
 /// they are pointed to, and keep nothing but their size where they are part of another struct.
-const STRUCTS: [&str; 15] = [
+const STRUCTS: [&str; 25] = [
+    "cgroup",
+    "cgroup_subsys_state",
+    "css_set",
+    "dst_entry",
+    "fdtable",
     "file",
+    "files_struct",
     "inode",
+    "kernfs_node",
     "net",
     "net_device",
     "ns_common",
     "ns_tree",
     "refcount_struct",
+    "request_sock",
     "sk_buff",
     "sk_buff_head",
     "skb_free_array",
     "skb_shared_info",
     "sock",
+    "sock_cgroup_data",
     "sock_common",
     "socket",
     "socket_alloc",
+    "task_struct",
 ];
 /// Typedefs that nothing else leads to.
 const TYPEDEFS: [&str; 2] = ["btf_trace_kfree_skb", "btf_trace_consume_skb"];

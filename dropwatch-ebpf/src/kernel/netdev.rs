@@ -12,6 +12,7 @@ use crate::config::{NET_INUM, NETDEV_IFINDEX, NETDEV_NAME, NETDEV_NET};
 const NETNS_INODES: core::ops::Range<u32> = 0xEFFF_FF00..0xF800_0000;
 
 /// What `sk_buff.dev` points to.
+#[derive(Clone, Copy)]
 pub(crate) struct NetDevice {
     pub(crate) address: u64,
 }
@@ -22,7 +23,7 @@ impl NetDevice {
     /// `None` also where the address is not that of a device.
     #[inline(always)]
     pub(crate) fn netns(&self) -> Option<u32> {
-        netns_inode(read::member(self.address, NETDEV_NET.load())?)
+        netns_inode(read::pointer(self.address, NETDEV_NET.load()))
     }
 
     /// Interface index.
@@ -37,6 +38,16 @@ impl NetDevice {
         let address = self.address.wrapping_add(u64::from(NETDEV_NAME.load()));
         // SAFETY: `name` is valid for `IFNAME_LEN` bytes.
         unsafe { read::bytes(name.as_mut_ptr(), IFNAME_LEN as u32, address) }
+    }
+
+    /// The interface's name with nothing but NULs behind its end: a name that
+    /// was changed can leave a longer one's end there.
+    #[inline(always)]
+    pub(crate) fn padded_name(&self) -> Option<[u8; IFNAME_LEN]> {
+        let address = self.address.wrapping_add(u64::from(NETDEV_NAME.load()));
+        let mut name = [0; IFNAME_LEN];
+        // SAFETY: `name` is valid for `IFNAME_LEN` bytes.
+        unsafe { read::string(name.as_mut_ptr(), IFNAME_LEN as u32, address) }.then_some(name)
     }
 }
 

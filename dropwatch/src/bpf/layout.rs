@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use dropwatch_common::{
     config::ABSENT,
-    kernel_fields::{KERNEL_FIELDS, KernelField, SKB_SNAPSHOT_LEN},
+    kernel_fields::{KERNEL_BITS, KERNEL_FIELDS, KernelBits, KernelField, SKB_SNAPSHOT_LEN},
 };
 
 use crate::btf::{Arg, Btf};
@@ -31,7 +31,33 @@ pub(crate) fn kernel_fields(btf: &Btf) -> Result<Globals> {
          at byte {snapshot_used}, the limit is {SKB_SNAPSHOT_LEN}; please report it"
     );
     globals.push(("SKB_SNAPSHOT_USED", snapshot_used));
+    for bits in KERNEL_BITS {
+        globals.push((bits.global, position_of(btf, bits)?));
+    }
     Ok(globals)
+}
+
+/// Distance of a bit field from the start of its struct, in bits.
+fn position_of(btf: &Btf, bits: &KernelBits) -> Result<u32> {
+    let name = format!("{}.{}", bits.strukt, bits.path);
+    let member = btf
+        .member(bits.strukt, bits.path)
+        .with_context(|| format!("looking up {name} in the kernel's BTF"))?;
+    let Some(member) = member else {
+        return Ok(ABSENT);
+    };
+    let Some(found) = member.bits else {
+        bail!("{name} is no bit field on this kernel; please report it");
+    };
+    ensure!(
+        found.size == bits.bits && member.size == 1,
+        "{name} has {} bits in {} bytes on this kernel, dropwatch knows it with {} in one; please \
+         report it",
+        found.size,
+        member.size,
+        bits.bits
+    );
+    Ok(member.offset * 8 + found.offset)
 }
 
 fn offset_of(btf: &Btf, field: &KernelField) -> Result<u32> {
@@ -72,6 +98,8 @@ fn offset_of(btf: &Btf, field: &KernelField) -> Result<u32> {
 pub(crate) struct TracepointLayout {
     /// Whether the third argument is the drop reason.
     pub(crate) has_reason: bool,
+    /// Whether the fourth argument is the receiving socket.
+    pub(crate) has_socket: bool,
     /// How many arguments there are.
     pub(crate) arguments: usize,
 }
@@ -87,18 +115,32 @@ pub(crate) fn tracepoint(btf: &Btf) -> Result<Option<TracepointLayout>> {
     arguments.map(|arguments| layout_of(&arguments)).transpose()
 }
 
+/// Whether this kernel says which socket was to receive a dropped packet (6.11 and
+/// later).
+pub fn names_receiver(btf: &Btf) -> bool {
+    let arguments = btf.tracepoint_args("kfree_skb").unwrap_or_default();
+    let of_function = btf.function_args("sk_skb_reason_drop").unwrap_or_default();
+    let mut arguments = arguments.iter().chain(&of_function);
+    arguments.any(|argument| argument.points_to("sock"))
+}
+
 fn layout_of(arguments: &[Arg]) -> Result<TracepointLayout> {
     let position = |wanted: &dyn Fn(&Arg) -> bool| arguments.iter().position(wanted);
     let skb = position(&|argument| argument.points_to("sk_buff"));
     let location = position(&|argument| argument.is_void_pointer());
     let reason = position(&|argument| argument.is_enum("skb_drop_reason"));
+    let socket = position(&|argument| argument.points_to("sock"));
     ensure!(
-        skb == Some(0) && location == Some(1) && matches!(reason, None | Some(2)),
+        skb == Some(0)
+            && location == Some(1)
+            && matches!(reason, None | Some(2))
+            && matches!(socket, None | Some(3)),
         "the tracepoint skb:kfree_skb has arguments that dropwatch does not know: {arguments:?}; \
          please report it, and use --hook kprobe"
     );
     Ok(TracepointLayout {
         has_reason: reason.is_some(),
+        has_socket: socket.is_some(),
         arguments: arguments.len(),
     })
 }

@@ -8,20 +8,21 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
+    maps::{Map, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
     programs::{
         KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
         raw_trace_point::RawTracePointLinkId,
     },
 };
 use dropwatch_common::{
-    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters},
-    event::{COMM_LEN, MAX_FRAMES},
+    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind},
+    event::MAX_FRAMES,
 };
 
 use super::{
     attach::{AttachPoint, Hook},
     diagnostics::Diagnostics,
+    filters::LiveMaps,
     layout::{self, Globals, TracepointLayout},
     stack_depth,
     transport::{PerfTransport, RingTransport, Transport},
@@ -30,6 +31,8 @@ use crate::{
     btf::Btf,
     config::{BufferChoice, Config},
     enrich::reason::ReasonNames,
+    filter::KernelFilters,
+    format::ExtraField,
     preflight,
     shared_flag::SharedFlag,
 };
@@ -49,6 +52,9 @@ const STACK_ENTRIES: u32 = 4096;
 /// the callers: the program, its trampolines, and the function that frees.
 const INNER_FRAMES: u32 = 6;
 
+/// Size of an eBPF instruction, `struct bpf_insn` in `include/uapi/linux/bpf.h`.
+const INSTRUCTION_SIZE: usize = 8;
+
 /// An entry of the map `COUNTERS`: [`Counters`] as plain integers.
 type CounterWords = [u64; size_of::<Counters>() / size_of::<u64>()];
 
@@ -56,6 +62,8 @@ type CounterWords = [u64; size_of::<Counters>() / size_of::<u64>()];
 pub struct KernelSide {
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, CounterWords>,
+    /// The maps that change while drops are traced.
+    pub live: LiveMaps,
     /// The programs that are loaded, and what attaches them.
     attached: Vec<Attached>,
 }
@@ -80,15 +88,16 @@ pub struct StackReader(StackTraceMap<MapData>);
 /// Says what failed, on what, and what to do.
 pub fn load(
     config: &Config,
+    filters: &KernelFilters,
     btf: &Btf,
     reasons: &ReasonNames,
 ) -> Result<(KernelSide, Transport, StackReader)> {
     preflight::raise_memlock_limit();
     let mut globals = layout::kernel_fields(btf)?;
     let tracepoint = layout::tracepoint(btf);
-    globals.extend(choices(config, reasons, &tracepoint));
-    let mut ebpf = load_object(config, &globals)?;
-    fill_filters(&mut ebpf, config)?;
+    globals.extend(choices(config, filters, reasons, &tracepoint));
+    let mut ebpf = load_object(config, filters, &globals)?;
+    let live = LiveMaps::fill(&mut ebpf, filters)?;
 
     let counters = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?;
     let stacks = StackReader(StackTraceMap::try_from(take_map(&mut ebpf, "STACKS")?)?);
@@ -97,6 +106,7 @@ pub fn load(
     let mut kernel = KernelSide {
         ebpf,
         counters,
+        live,
         attached: Vec::new(),
     };
     kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
@@ -106,12 +116,15 @@ pub fn load(
 /// The globals that stand for the user's choices and the kernel's reasons.
 fn choices(
     config: &Config,
+    filters: &KernelFilters,
     reasons: &ReasonNames,
     tracepoint: &Result<Option<TracepointLayout>>,
 ) -> Globals {
     let has_reason = matches!(tracepoint, Ok(Some(layout)) if layout.has_reason);
+    let has_socket = matches!(tracepoint, Ok(Some(layout)) if layout.has_socket);
     vec![
         ("TRACEPOINT_HAS_REASON", has_reason.into()),
+        ("TRACEPOINT_HAS_SOCKET", has_socket.into()),
         ("REASON_CONSUMED", reasons.consumed().unwrap_or(ABSENT)),
         (
             "REASON_NOT_DROPPED_YET",
@@ -126,24 +139,31 @@ fn choices(
         ),
         (
             "STACK_BYTES",
-            unwound_frames(config) * size_of::<u64>() as u32,
+            unwound_frames(config, filters) * size_of::<u64>() as u32,
         ),
-        ("FILTER_PID", (!config.pids.is_empty()).into()),
-        ("FILTER_COMM", (!config.comms.is_empty()).into()),
+        ("FILTERS", filters.flags),
+        ("RANGE_FILTERS", filters.range_flags),
+        (
+            "WANT_DIRECTION",
+            config.text.fields.contains(&ExtraField::Dir).into(),
+        ),
     ]
 }
 
-/// Frames to unwind, 0 where stacks are off.
-fn unwound_frames(config: &Config) -> u32 {
+/// Frames to unwind, 0 where stacks are off: all that there are if one of them
+/// has to be found.
+fn unwound_frames(config: &Config, filters: &KernelFilters) -> u32 {
+    let is_searched = filters.range_flags & RangeKind::StackFunction.bit() != 0;
     match config.stack_depth {
+        _ if is_searched => MAX_FRAMES as u32,
         0 => 0,
         depth => (depth + INNER_FRAMES).min(MAX_FRAMES as u32),
     }
 }
 
-fn load_object(config: &Config, globals: &Globals) -> Result<Ebpf> {
+fn load_object(config: &Config, filters: &KernelFilters, globals: &Globals) -> Result<Ebpf> {
     let mut object = OBJECT.to_vec();
-    let frames = unwound_frames(config);
+    let frames = unwound_frames(config, filters);
     stack_depth::set(&mut object, frames.max(1))?;
     let mut loader = EbpfLoader::new();
     // Offsets come from this project's own table; the object has nothing for
@@ -183,29 +203,14 @@ fn aya_log_level() -> u8 {
 }
 
 /// A map that the programs still need to be loaded with: it must stay open.
-fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
+pub(super) fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Map> {
     ebpf.map_mut(name)
         .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
 }
 
-fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+pub(super) fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name)
         .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
-}
-
-fn fill_filters(ebpf: &mut Ebpf, config: &Config) -> Result<()> {
-    let mut pids: HashMap<_, u32, u8> = HashMap::try_from(map_mut(ebpf, "PIDS")?)?;
-    for pid in &config.pids {
-        pids.insert(pid, 0, 0)
-            .with_context(|| format!("adding {pid} to the filter of --pid"))?;
-    }
-    let mut comms: HashMap<_, [u8; COMM_LEN], u8> = HashMap::try_from(map_mut(ebpf, "COMMS")?)?;
-    for comm in &config.comms {
-        comms
-            .insert(comm, 0, 0)
-            .context("adding a name to the filter of --comm")?;
-    }
-    Ok(())
 }
 
 fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
@@ -289,6 +294,14 @@ impl KernelSide {
             Hook::Kprobe => attach_kprobe(program, point.target).map(Link::KProbe),
         };
         let link = link.map_err(|error| preflight::explain_bpf_error(error.into()))?;
+        if let Some(bytes) = program.info().ok().and_then(|info| info.size_translated()) {
+            // What the verifier has left of it: nothing of filters that are off.
+            log::info!(
+                "program {}: {} instructions",
+                point.program,
+                bytes as usize / INSTRUCTION_SIZE
+            );
+        }
         self.attached.push(Attached {
             point,
             link: Some(link),

@@ -2,11 +2,14 @@
 
 pub mod attach;
 mod diagnostics;
+mod filters;
 mod layout;
 mod loader;
 mod stack_depth;
 mod transport;
 
 pub use diagnostics::Diagnostics;
+pub use filters::LiveMaps;
+pub use layout::names_receiver;
 pub use loader::{KernelSide, StackReader, load};
 pub use transport::Transport;

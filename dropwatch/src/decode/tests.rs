@@ -13,9 +13,17 @@ fn record(mut bytes: Vec<u8>, headers_len: u16, frame_count: u16, extra: isize) 
     };
     set(offset_of!(DropEvent, headers_len), headers_len);
     set(offset_of!(DropEvent, frame_count), frame_count);
-    let len = EVENT_SIZE + usize::from(frame_count) * 8;
+    let len = len(headers_len.into(), frame_count.into());
     bytes.resize(len.saturating_add_signed(extra), 0xaa);
     bytes
+}
+
+/// Bytes of a record: one without frames ends behind the headers.
+fn len(headers_len: usize, frame_count: usize) -> usize {
+    match frame_count {
+        0 => FIXED_SIZE + headers_len,
+        count => EVENT_SIZE + count * 8,
+    }
 }
 
 #[test]
@@ -41,9 +49,20 @@ fn limits_are_those_of_the_record() {
         ))
         .is_some()
     };
-    assert!(is_record(96, 127, 0) && is_record(96, 127, 7));
-    assert!(!is_record(97, 127, 0) && !is_record(96, 128, 0));
-    assert!(!is_record(96, 127, 8) && !is_record(96, 127, -1));
+    assert!(is_record(144, 127, 0) && is_record(144, 127, 7));
+    assert!(!is_record(145, 127, 0) && !is_record(144, 128, 0));
+    assert!(!is_record(144, 127, 8) && !is_record(144, 127, -1));
+    assert!(is_record(10, 0, 0) && is_record(0, 0, 7));
+    assert!(!is_record(10, 0, 8) && !is_record(10, 0, -1) && !is_record(145, 0, 0));
+}
+
+#[test]
+fn a_short_record_has_no_bytes_of_another() {
+    let mut bytes = record(vec![0x55; EVENT_SIZE], 3, 0, 0);
+    bytes.truncate(FIXED_SIZE + 3);
+    let decoded = decode(&bytes).unwrap();
+    assert_eq!(decoded.headers(), [0x55; 3]);
+    assert_eq!(decoded.event.headers[3..], [0; HEADERS_LEN - 3]);
 }
 
 #[test]
@@ -65,7 +84,7 @@ proptest! {
     fn random_bytes_are_no_reason_to_panic(bytes in vec(any::<u8>(), 0..1400)) {
         if let Some(decoded) = decode(&bytes) {
             let frames = decoded.frames().count();
-            let len = EVENT_SIZE + frames * 8;
+            let len = len(decoded.headers().len(), frames);
             prop_assert!((len..=len + MAX_PADDING).contains(&bytes.len()));
             prop_assert!(decoded.headers().len() <= HEADERS_LEN);
         }
@@ -74,12 +93,12 @@ proptest! {
     #[test]
     fn a_record_is_as_long_as_it_says(
         bytes in vec(any::<u8>(), EVENT_SIZE),
-        headers_len in prop_oneof![4 => 0..=100_u16, 1 => any::<u16>()],
+        headers_len in prop_oneof![4 => 0..=150_u16, 1 => any::<u16>()],
         frame_count in prop_oneof![4 => 0..=130_u16, 1 => any::<u16>()],
         extra in prop_oneof![1 => Just(0), 2 => -16..=16_isize],
     ) {
         let bytes = record(bytes, headers_len, frame_count, extra);
-        let is_record = headers_len <= 96 && frame_count <= 127 && (0..=7).contains(&extra);
+        let is_record = headers_len <= 144 && frame_count <= 127 && (0..=7).contains(&extra);
         match decode(&bytes) {
             Some(decoded) => {
                 prop_assert!(is_record);

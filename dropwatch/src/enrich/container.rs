@@ -27,6 +27,7 @@ use self::{
     tree::{Cgroup, Cgroup2, Tree},
 };
 use super::{suggest::there_are, throttle::Throttle};
+use crate::record::Workload;
 
 /// Shortest time between two walks through the cgroups, and between two looks at all processes
 /// because of a namespace that is new.
@@ -45,17 +46,6 @@ const NO_NAME_AGE: Duration = Duration::from_secs(1);
 
 /// Fewest digits of an id that stand for a container.
 const MIN_ID_PREFIX: usize = 4;
-
-/// Whose packet it is; each is `None` if it is not known or there is no such thing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Workload<'a> {
-    /// The container's name, the first 12 digits of its id if it has none.
-    pub container: Option<&'a [u8]>,
-    /// `namespace/name` of the pod, its uid if it has none.
-    pub pod: Option<&'a [u8]>,
-    /// The systemd unit.
-    pub unit: Option<&'a [u8]>,
-}
 
 /// What `--container` stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,12 +7,11 @@ use std::{
 
 use rustc_hash::FxHashMap;
 
-use super::symbol::{Symbol, Symbols};
+use super::{
+    cache::insert_bounded,
+    symbol::{Symbol, Symbols},
+};
 use crate::record::Stack;
-
-/// Most entries of each cache. A cache that is full is emptied: the kernel has
-/// far fewer call sites, and as many stacks only in a long run.
-const CACHE_LIMIT: usize = 16 * 1024;
 
 /// How often the modules are looked at. A module that takes the place of
 /// another one within this time can lend its names to the other one's stacks.
@@ -40,6 +39,18 @@ pub(crate) struct Locations {
     inline: Option<String>,
     /// When the modules were last looked at.
     checked: Instant,
+    /// Counts how often names have changed.
+    generation: u64,
+}
+
+/// Where a drop happened.
+pub(crate) struct Described<'a> {
+    /// Text of the call site.
+    pub(crate) location: &'a str,
+    /// The stack; `None` where stacks are off.
+    pub(crate) stack: Option<Stack<'a>>,
+    /// Changes when names change.
+    pub(crate) generation: u64,
 }
 
 impl Locations {
@@ -52,6 +63,7 @@ impl Locations {
             stacks: FxHashMap::default(),
             inline: None,
             checked: Instant::now(),
+            generation: 0,
         }
     }
 
@@ -78,10 +90,16 @@ impl Locations {
             Ok(true) => {
                 self.sites.clear();
                 self.stacks.clear();
+                self.generation += 1;
             }
             Ok(false) => {}
             Err(error) => log::warn!("keeping the kernel symbols of before: {error:#}"),
         }
+    }
+
+    /// Name of the function that `address` is in.
+    pub(crate) fn function(&self, address: u64) -> Option<&str> {
+        self.symbols.lookup(address).map(|symbol| symbol.name)
     }
 
     /// Text of a call site, and of the stack whose frames `frames` gives.
@@ -90,7 +108,7 @@ impl Locations {
         location: u64,
         source: StackSource,
         frames: impl FnOnce() -> Option<Vec<u64>>,
-    ) -> (&str, Option<Stack<'_>>) {
+    ) -> Described<'_> {
         // The stack first: it may bring new symbols and with them empty caches.
         if self.depth > 0 {
             self.cache_stack(location, source, frames);
@@ -102,8 +120,11 @@ impl Locations {
             let text = self.site(location);
             insert_bounded(&mut self.sites, location, text);
         }
-        let site = self.sites.get(&location).map_or("-", String::as_str);
-        (site, self.stack(source))
+        Described {
+            location: self.sites.get(&location).map_or("-", String::as_str),
+            stack: self.stack(source),
+            generation: self.generation,
+        }
     }
 
     fn stack(&self, source: StackSource) -> Option<Stack<'_>> {
@@ -193,13 +214,6 @@ fn write_symbol(address: u64, symbol: Option<Symbol<'_>>, text: &mut String) {
         None => write!(text, "{address:#x}"),
     };
     debug_assert!(written.is_ok(), "writing to a string can't fail");
-}
-
-fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut FxHashMap<K, V>, key: K, value: V) {
-    if cache.len() >= CACHE_LIMIT {
-        cache.clear();
-    }
-    cache.insert(key, value);
 }
 
 #[cfg(test)]

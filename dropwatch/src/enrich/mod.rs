@@ -1,8 +1,11 @@
 //! Names for numbers: a [`DropEvent`](dropwatch_common::event::DropEvent)
 //! becomes a [`DropRecord`].
 
+mod cache;
+mod class;
 mod clock;
 pub mod container;
+mod direction;
 mod files;
 mod location;
 pub mod netns;
@@ -12,43 +15,191 @@ mod suggest;
 pub mod symbol;
 mod throttle;
 
-use dropwatch_common::event::present;
+use std::{net::SocketAddr, path::Path, time::Instant};
+
+use dropwatch_common::{
+    config::{OWNER_VALID_NS, OwnerEntry, verdict},
+    event::{DropEvent, present},
+};
 
 use self::{
+    class::Classes,
     clock::Clock,
+    container::Containers,
     location::{Locations, StackSource},
+    netns::NetnsNames,
+    owner::{Flow, Owners},
     reason::ReasonNames,
     symbol::Symbols,
 };
 use crate::{
     decode::{Decoded, until_nul},
-    packet::{Capture, Packet},
-    record::{Device, DropRecord},
+    filter::Filters,
+    packet::{Capture, Packet, Part, Protocol, VlanTag},
+    record::{Device, DropRecord, Gso, Netns, Owner, SkbFields, TcpState},
 };
+
+/// How long it counts that no process is known to hold a socket, in nanoseconds.
+const NOBODY_VALID_NS: u64 = 100_000_000;
+
+/// Numbers of `include/uapi/linux/in.h` and `include/net/tcp_states.h`.
+const IPPROTO_TCP: u8 = 6;
+const TCP_TIME_WAIT: u8 = 6;
+const TCP_NEW_SYN_RECV: u8 = 12;
 
 /// Turns events into records, with caches that live as long as the run.
 pub struct Enricher {
     reasons: ReasonNames,
     locations: Locations,
     clock: Clock,
+    owners: Owners,
+    netns: NetnsNames,
+    containers: Containers,
+    classes: Classes,
+    now: Instant,
+}
+
+/// What `--pid` and `--comm` say of a drop that the kernel side left open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether they match.
+    pub matches: bool,
+    /// The socket's inode number, and what the kernel side should know of it, to
+    /// decide by itself.
+    pub note: Option<(u64, OwnerEntry)>,
 }
 
 impl Enricher {
     /// An enricher that names what `reasons` and `symbols` know and shows at
-    /// most `stack_depth` callers, none at all with 0.
-    pub fn new(reasons: ReasonNames, symbols: Symbols, stack_depth: usize) -> Self {
+    /// most `stack_depth` callers, none at all with 0. Processes, namespaces and
+    /// containers are those of the system whose file systems are below `root`.
+    pub fn new(reasons: ReasonNames, symbols: Symbols, stack_depth: usize, root: &Path) -> Self {
         Self {
             reasons,
             locations: Locations::new(symbols, stack_depth),
             clock: Clock::default(),
+            owners: Owners::new(&root.join("proc")),
+            netns: NetnsNames::below(root),
+            containers: Containers::below(root),
+            classes: Classes::default(),
+            now: Instant::now(),
         }
     }
 
-    /// To be called before each batch of records: notices a clock that was set
-    /// and modules that were loaded.
+    /// To be called before each batch of records: notices a clock that was set,
+    /// modules that were loaded, and names that have changed.
     pub fn begin_batch(&mut self) {
+        self.now = Instant::now();
         self.clock.sample();
         self.locations.refresh();
+        self.netns.refresh();
+        self.containers.refresh();
+    }
+
+    /// To be called when drops are traced: what takes time is begun before the
+    /// first one comes.
+    pub fn prepare(&mut self) {
+        self.owners.prepare(Instant::now());
+    }
+
+    /// The containers of the system, for `--container`.
+    pub fn containers(&mut self) -> &mut Containers {
+        &mut self.containers
+    }
+
+    /// Decides `--pid` and `--comm` where the kernel side could not: by all
+    /// processes that hold the packet's socket or, if none is known, by the task
+    /// on the CPU.
+    pub fn decide(&mut self, decoded: &Decoded<'_>, filters: &Filters) -> Decision {
+        let event = &decoded.event;
+        let has = |bit| event.present & bit != 0;
+        self.learn_owner(event);
+        let matches = |process: &owner::Process<'_>| {
+            filters.process_matches(process.pid, std::iter::once(process.name))
+                || process
+                    .any_thread(|name| filters.process_matches(process.pid, std::iter::once(name)))
+        };
+        let answer = if has(present::SOCKET_INODE) {
+            self.owners
+                .any_holder(event.socket_inode, event.tgid, self.now, matches)
+        } else {
+            let packet = parse(decoded);
+            let flow = self.flow(event, &packet);
+            flow.and_then(|(netns, flow)| {
+                self.owners
+                    .any_holder_at(netns, &flow, event.tgid, self.now, matches)
+            })
+        };
+        let by_task =
+            || filters.process_matches(event.tgid, std::iter::once(until_nul(&event.comm)));
+        Decision {
+            matches: answer.unwrap_or_else(by_task),
+            note: has(present::SOCKET_INODE)
+                .then(|| (event.socket_inode, self.owner_entry(event, answer))),
+        }
+    }
+
+    /// What the kernel side should know of the event's socket.
+    fn owner_entry(&mut self, event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
+        let (verdict, valid_ns) = match answer {
+            Some(true) => (verdict::MATCH, OWNER_VALID_NS),
+            Some(false) => (verdict::NO_MATCH, OWNER_VALID_NS),
+            None => (verdict::NOBODY, NOBODY_VALID_NS),
+        };
+        let mut entry = OwnerEntry {
+            expires_ns: event.time_ns + valid_ns,
+            verdict,
+            ..OwnerEntry::default()
+        };
+        let owner = self
+            .owners
+            .of_socket(event.socket_inode, event.tgid, self.now);
+        if let Some(owner) = owner {
+            entry.tgid = owner.pid;
+            for (byte, source) in entry.comm.iter_mut().zip(&owner.comm) {
+                *byte = *source;
+            }
+        }
+        entry
+    }
+
+    /// Notes what the kernel side knows of the owner.
+    fn learn_owner(&mut self, event: &DropEvent) {
+        if event.present & present::OWNER != 0 {
+            let name = until_nul(&event.owner_comm);
+            self.owners
+                .learn(event.socket_inode, event.owner_tgid, name, self.now);
+        }
+    }
+
+    /// What a received packet's socket is looked up by, where the kernel does not
+    /// say which it is: namespace, if known, and flow.
+    fn flow(&self, event: &DropEvent, packet: &Packet) -> Option<(Option<u32>, Flow)> {
+        if event.present & present::SOCKET_BY_ADDRESS == 0 {
+            return None;
+        }
+        let Protocol::Ip(protocol) = packet.tuple.protocol else {
+            return None;
+        };
+        let addresses = packet.tuple.addresses?;
+        let (source, destination) = match packet.tuple.ports {
+            Part::Known(ports) => ports,
+            Part::Absent => (0, 0),
+            Part::CutOff => return None,
+        };
+        let netns = (event.present & present::NETNS != 0).then_some(event.netns);
+        Some((
+            netns,
+            Flow {
+                protocol,
+                raw: self
+                    .locations
+                    .function(event.location)
+                    .is_some_and(|name| name.starts_with("raw")),
+                local: SocketAddr::new(addresses.destination, destination),
+                remote: SocketAddr::new(addresses.source, source),
+            },
+        ))
     }
 
     /// Adds the names that belong to the numbers of `decoded`.
@@ -61,45 +212,104 @@ impl Enricher {
     ) -> DropRecord<'a> {
         let event = &decoded.event;
         let has = |bit| event.present & bit != 0;
+        let packet = parse(decoded);
+        self.learn_owner(event);
+        let flow = self.flow(event, &packet);
+        let input = has(present::DST_INPUT).then_some(event.dst_input);
+        let input = input.and_then(|address| self.locations.function(address));
+        let direction = direction::of(event, input);
         let source = if has(present::STACK_ID) {
             StackSource::Id(event.stack_id)
         } else {
             StackSource::Frames
         };
-        let (location, stack) = self
+        let place = self
             .locations
             .describe(event.location, source, || match source {
                 StackSource::Id(id) => stack_of_id(id),
                 StackSource::Frames => Some(decoded.frames().collect()),
             });
-        // The ethertype came with the length.
-        let ethertype = if has(present::LEN) {
-            event.ethertype
+        let reason = has(present::REASON).then(|| self.reasons.name(event.reason));
+        let owner = if has(present::SOCKET_INODE) {
+            self.owners
+                .of_socket(event.socket_inode, event.tgid, self.now)
         } else {
-            0
+            flow.and_then(|(netns, flow)| self.owners.of_flow(netns, &flow, event.tgid, self.now))
         };
+        let netns = has(present::NETNS).then_some(event.netns);
+        let cgroup = has(present::SOCKET_CGROUP).then_some(event.socket_cgroup);
         DropRecord {
             time: self.clock.time(event.time_ns),
-            reason: has(present::REASON).then(|| self.reasons.name(event.reason)),
-            packet: Packet::parse(&Capture {
-                ethertype: u16::from_be(ethertype),
-                vlan_tag: None,
-                bytes: decoded.headers(),
-                network_offset: 0,
+            reason,
+            class: self.classes.of(event, &packet, reason, &place),
+            packet,
+            skb: has(present::SKB).then_some(SkbFields {
+                len: event.len,
+                iif: event.iif,
+                queue: event.queue,
+                mark: event.mark,
+                priority: event.priority,
+                hash: event.hash,
             }),
-            len: has(present::LEN).then_some(event.len),
+            gso: has(present::GSO).then_some(Gso {
+                size: event.gso_size,
+                segments: (event.gso_segs > 0).then_some(event.gso_segs),
+            }),
             device: has(present::DEV).then(|| Device {
                 ifindex: event.ifindex,
                 name: until_nul(&event.ifname),
             }),
-            location,
+            direction,
+            state: tcp_state(event),
+            location: place.location,
             pid: event.tgid,
             comm: until_nul(&event.comm),
-            netns: has(present::NETNS).then_some(event.netns),
-            stack,
-            skb: event.skb,
+            owner: owner.map(|owner| Owner {
+                comm: &owner.comm,
+                pid: owner.pid,
+                others: owner.others,
+            }),
+            netns: netns.map(|inode| Netns {
+                inode,
+                name: self.netns.name(inode),
+            }),
+            workload: self.containers.describe(cgroup, netns),
+            stack: place.stack,
+            address: event.skb,
         }
     }
+}
+
+/// Reads the captured headers.
+fn parse(decoded: &Decoded<'_>) -> Packet {
+    let event = &decoded.event;
+    let has = |bit| event.present & bit != 0;
+    let mut packet = Packet::parse(&Capture {
+        // The ethertype came with the rest of the sk_buff.
+        ethertype: if has(present::SKB) {
+            u16::from_be(event.ethertype)
+        } else {
+            0
+        },
+        vlan_tag: has(present::VLAN).then(|| VlanTag {
+            tpid: u16::from_be(event.vlan_proto),
+            tci: event.vlan_tci,
+        }),
+        bytes: decoded.headers(),
+        network_offset: usize::from(event.network_offset),
+    });
+    if packet.tuple.protocol == Protocol::Unknown && has(present::SOCKET) {
+        packet.tuple.protocol = Protocol::Family(event.socket_family);
+    }
+    packet
+}
+
+/// The state of the packet's socket, if that is one of TCP. Of requests and
+/// time-wait sockets only TCP's have a state of their own.
+fn tcp_state(event: &DropEvent) -> Option<TcpState> {
+    let is_tcp = event.socket_protocol == IPPROTO_TCP
+        || matches!(event.socket_state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV);
+    (event.present & present::SOCKET != 0 && is_tcp).then_some(TcpState(event.socket_state))
 }
 
 #[cfg(test)]

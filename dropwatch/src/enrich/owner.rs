@@ -17,8 +17,9 @@
 //!   which comes not earlier than 0.1 seconds or ten times what it takes after
 //!   the last one. Until then its owner is unknown.
 //!
-//! Scans run in a thread of their own; a caller waits for one for some
-//! milliseconds (`PATIENCE`), and only if it is the one that had it started.
+//! Scans run in a thread of their own. A caller that needs one waits for it, but
+//! not longer than a quarter of a second for each scan (`PATIENCE`): records wait
+//! in the kernel's buffer meanwhile.
 //!
 //! # Limits
 //!
@@ -48,12 +49,14 @@ use self::{
     scan::Scan,
     tables::Tables,
 };
+use super::cache::insert_bounded;
 
 /// After this time an owner is looked at again.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// How long a caller waits for a scan or table that it had started.
-const PATIENCE: Duration = Duration::from_millis(10);
+/// How long callers wait for a scan or table, all of them together. With 3 to 6
+/// ms for 1000 descriptors, only hosts with tens of thousands need more.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Between scans when a socket is not known yet: at most 9 % of a processor.
 const URGENT: Pause = Pause {
@@ -67,9 +70,6 @@ const REFRESH: Pause = Pause {
     least: Duration::from_secs(1),
     times: 100,
 };
-
-/// Most entries of each cache. A cache that is full is emptied.
-const CACHE_LIMIT: usize = 16 * 1024;
 
 /// How many of the last owners are asked for a socket that is not known.
 const RECENT: usize = 8;
@@ -303,6 +303,8 @@ pub struct Owners {
     tables: Tables,
     verdicts: Verdicts,
     patience: Duration,
+    /// How long callers may still wait for the scan that is under way.
+    patience_left: Duration,
 }
 
 impl Owners {
@@ -321,6 +323,7 @@ impl Owners {
             tables: Tables::default(),
             verdicts: Verdicts::default(),
             patience: PATIENCE,
+            patience_left: Duration::ZERO,
         }
     }
 
@@ -330,6 +333,12 @@ impl Owners {
         let start = Instant::now();
         let scan = Scan::take(&self.proc);
         self.scanned.replace(scan, now, start.elapsed());
+    }
+
+    /// Starts the first scan, without waiting for it: the sockets that exist are
+    /// then known when the first drop comes.
+    pub fn prepare(&mut self, now: Instant) {
+        self.request_scan(URGENT, now);
     }
 
     /// The sockets that had a holder for which `matches` holds at the last scan.
@@ -397,30 +406,45 @@ impl Owners {
         self.note_owner(pid);
     }
 
-    /// Inodes of the sockets in `netns` that a received packet can be for, as
-    /// far as the socket tables tell: several where sockets share an address,
-    /// none where no process holds the socket or nothing is known.
+    /// Inodes of the sockets that a received packet can be for, as far as the
+    /// socket tables tell: several where sockets share an address, none where no
+    /// process holds the socket or nothing is known. Without a `netns`, only
+    /// connections of TCP, in any namespace.
     ///
     /// For kernels that do not hand the socket over. A table is at most 0.2
     /// seconds or twenty times what reading it takes old. A namespace that no
     /// process lives in can't be read. The tables do not tell which device a
     /// socket is bound to: where one socket of an address is bound to another
     /// device than the packet's, it can be taken for the receiver.
-    pub fn sockets_at(&mut self, netns: u32, flow: &Flow, now: Instant) -> &[u64] {
+    pub fn sockets_at(&mut self, netns: Option<u32>, flow: &Flow, now: Instant) -> &[u64] {
         self.collect(Duration::ZERO);
-        if self.scanned.scan.processes_in(netns).is_empty() {
-            self.request_scan(REFRESH, now);
+        if !self.scanned.scan.has_place(netns) {
+            self.request_scan(URGENT, now);
+            self.wait_for_scan();
         }
-        let pids = self.scanned.scan.processes_in(netns);
-        self.tables
-            .candidates((&self.proc, pids), netns, flow, now, self.patience)
+        self.look_up(netns, flow, now);
+        let is_in_new_namespace = netns.is_none() && self.tables.found.is_empty();
+        if is_in_new_namespace && self.scanned.is_due(URGENT, now) {
+            self.request_scan(URGENT, now);
+            self.wait_for_scan();
+            self.tables.forget_all_namespaces();
+            self.look_up(netns, flow, now);
+        }
+        &self.tables.found
     }
 
-    /// Owner of the socket in `netns` that a received packet is for; `None` also
-    /// if several sockets can be meant that have different owners.
+    fn look_up(&mut self, netns: Option<u32>, flow: &Flow, now: Instant) {
+        let places = || self.scanned.scan.places(netns);
+        self.tables
+            .candidates((&self.proc, places), netns, flow, now, self.patience);
+    }
+
+    /// Owner of the socket that a received packet is for, see
+    /// [`Owners::sockets_at`]; `None` also if several sockets can be meant that
+    /// have different owners.
     pub fn of_flow(
         &mut self,
-        netns: u32,
+        netns: Option<u32>,
         flow: &Flow,
         hint_pid: u32,
         now: Instant,
@@ -483,12 +507,12 @@ impl Owners {
         )
     }
 
-    /// As [`Owners::any_holder`], of the socket in `netns` that a received
-    /// packet is for; `None` also if several sockets can be meant of which the
-    /// answers differ.
+    /// As [`Owners::any_holder`], of the socket that a received packet is for, see
+    /// [`Owners::sockets_at`]; `None` also if several sockets can be meant of which
+    /// the answers differ.
     pub fn any_holder_at(
         &mut self,
-        netns: u32,
+        netns: Option<u32>,
         flow: &Flow,
         hint_pid: u32,
         now: Instant,
@@ -514,10 +538,9 @@ impl Owners {
         }
         // A scan since then has not found an owner: there may be none.
         let is_urgent = entry.owner.is_none() && !self.scanned.is_since(entry.wanted);
-        if self.request_scan(if is_urgent { URGENT } else { REFRESH }, now) {
-            if is_urgent {
-                self.collect(self.patience);
-            }
+        self.request_scan(if is_urgent { URGENT } else { REFRESH }, now);
+        if is_urgent {
+            self.wait_for_scan();
             self.take_from_scan(inode, entry);
         }
         if let Some(owner) = &entry.owner {
@@ -639,17 +662,24 @@ impl Owners {
         }
     }
 
-    /// Starts a scan if the last one is long enough ago; `true` if it did.
-    fn request_scan(&mut self, pause: Pause, now: Instant) -> bool {
+    /// Starts a scan if the last one is long enough ago.
+    fn request_scan(&mut self, pause: Pause, now: Instant) {
         if self.scanning.is_some() || !self.scanned.is_due(pause, now) {
-            return false;
+            return;
         }
         let proc = self.proc.clone();
         self.scanning = Job::start(now, move || Scan::take(&proc));
+        self.patience_left = self.patience;
         if self.scanning.is_none() {
             self.scanned.postpone(now);
         }
-        self.scanning.is_some()
+    }
+
+    /// Waits for the scan that is under way, as long as there is patience left.
+    fn wait_for_scan(&mut self) {
+        let start = Instant::now();
+        self.collect(self.patience_left);
+        self.patience_left = self.patience_left.saturating_sub(start.elapsed());
     }
 
     /// Takes the scan that is under way if it ends within `patience`.
@@ -693,13 +723,6 @@ fn find(process: &ProcessDir, inode: u64, budget: &mut Budget) -> Option<u32> {
         }
     });
     found
-}
-
-fn insert_bounded<K: Eq + std::hash::Hash, V>(cache: &mut FxHashMap<K, V>, key: K, value: V) {
-    if cache.len() >= CACHE_LIMIT {
-        cache.clear();
-    }
-    cache.insert(key, value);
 }
 
 #[cfg(test)]

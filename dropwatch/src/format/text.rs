@@ -2,13 +2,15 @@
 //! order. No value holds white space, and `-` stands for what can't be known.
 
 mod fields;
-mod names;
 mod packet;
 
 pub use self::fields::ExtraField;
 use self::fields::FieldSet;
 use super::{Format, TimestampStyle, append, timestamp::TimestampWriter};
-use crate::record::{DropRecord, Stack};
+use crate::{
+    names::state_name,
+    record::{Device, Direction, DropRecord, Gso, Netns, Owner, SkbFields, Stack, Workload},
+};
 
 /// What the user may choose of the text line.
 #[derive(Clone, Debug, Default)]
@@ -49,40 +51,44 @@ impl Format for TextFormat {
         let DropRecord {
             time,
             reason,
+            class,
             packet,
-            len,
+            skb,
+            gso,
             device,
+            direction,
+            state,
             location,
             pid,
             comm,
+            owner,
             netns,
+            workload,
             stack,
-            skb,
+            address,
         } = record;
         let start = line.len();
         self.timestamp.write(*time, line);
         line.extend_from_slice(reason.unwrap_or("-").as_bytes());
         packet::write_columns(&packet.tuple, line);
 
-        write_number(" len=", *len, line);
+        write_number(" len=", skb.map(|skb| skb.len), line);
+        self.write_gso(gso.as_ref(), line);
         packet::write_tokens(packet, self.fields, line);
-        line.extend_from_slice(b" if=");
-        match device {
-            Some(device) => write_escaped(device.name, line),
-            None => line.push(b'-'),
+        write_name(" if=", device.map(|device| device.name), line);
+        self.write_skb(device.as_ref(), skb.as_ref(), *direction, line);
+        if self.fields.has(ExtraField::State) {
+            write_word(" state=", state.and_then(|state| state_name(state.0)), line);
         }
-        if self.fields.has(ExtraField::Ifindex) {
-            write_number(" ifindex=", device.map(|device| device.ifindex), line);
-        }
-        line.extend_from_slice(b" at=");
-        line.extend_from_slice(location.as_bytes());
+        write_word(" class=", Some(class.as_str()), line);
+        write_word(" at=", Some(location), line);
         write_number(" pid=", Some(*pid), line);
-        line.extend_from_slice(b" comm=");
-        write_escaped(comm, line);
-        write_number(" netns=", *netns, line);
+        write_name(" comm=", Some(comm), line);
+        write_owner(owner.as_ref(), line);
+        write_netns(netns.as_ref(), line);
+        self.write_workload(workload, line);
         if self.fields.has(ExtraField::Skb) {
-            line.extend_from_slice(b" skb=0x");
-            append(line, format_args!("{skb:x}"));
+            append(line, format_args!(" skb={address:#x}"));
         }
         if let Some(stack) = stack {
             line.extend_from_slice(b" stack=");
@@ -96,6 +102,121 @@ impl Format for TextFormat {
             }
         }
         line.push(b'\n');
+    }
+}
+
+impl TextFormat {
+    fn write_gso(&self, gso: Option<&Gso>, line: &mut Vec<u8>) {
+        if let Some(gso) = gso
+            && gso.segments != Some(1)
+        {
+            write_number(" segs=", gso.segments, line);
+        }
+        if self.fields.has(ExtraField::Gso) {
+            write_number(" gso=", gso.map(|gso| gso.size), line);
+        }
+    }
+
+    /// Appends what was asked for of device and `sk_buff`.
+    fn write_skb(
+        &self,
+        device: Option<&Device<'_>>,
+        skb: Option<&SkbFields>,
+        direction: Option<Direction>,
+        line: &mut Vec<u8>,
+    ) {
+        let has = |field| self.fields.has(field);
+        if has(ExtraField::Ifindex) {
+            write_number(" ifindex=", device.map(|device| device.ifindex), line);
+        }
+        if has(ExtraField::Iif) {
+            let iif = skb.map(|skb| skb.iif).filter(|iif| *iif != 0);
+            write_number(" iif=", iif, line);
+        }
+        if has(ExtraField::Queue) {
+            write_number(" queue=", skb.map(|skb| skb.queue), line);
+        }
+        if has(ExtraField::Dir) {
+            write_word(" dir=", direction.map(direction_name), line);
+        }
+        if has(ExtraField::Mark) {
+            write_hexadecimal(" mark=", skb.map(|skb| skb.mark), line);
+        }
+        if has(ExtraField::Prio) {
+            write_hexadecimal(" prio=", skb.map(|skb| skb.priority), line);
+        }
+        if has(ExtraField::Hash) {
+            write_hexadecimal(" hash=", skb.map(|skb| skb.hash), line);
+        }
+    }
+
+    fn write_workload(&self, workload: &Workload<'_>, line: &mut Vec<u8>) {
+        let Workload {
+            container,
+            pod,
+            unit,
+        } = workload;
+        if container.is_some() {
+            write_name(" container=", *container, line);
+        }
+        if pod.is_some() {
+            write_name(" pod=", *pod, line);
+        }
+        if self.fields.has(ExtraField::Unit) {
+            write_name(" unit=", *unit, line);
+        }
+    }
+}
+
+/// Appends ` owner=NAME[PID]` and the number of others.
+fn write_owner(owner: Option<&Owner<'_>>, line: &mut Vec<u8>) {
+    write_name(" owner=", owner.map(|owner| owner.comm), line);
+    if let Some(owner) = owner {
+        write_number("[", Some(owner.pid), line);
+        line.push(b']');
+        if owner.others > 0 {
+            write_number("+", Some(owner.others), line);
+        }
+    }
+}
+
+fn write_netns(netns: Option<&Netns<'_>>, line: &mut Vec<u8>) {
+    match netns {
+        Some(Netns {
+            name: Some(name), ..
+        }) => write_name(" netns=", Some(name), line),
+        netns => write_number(" netns=", netns.map(|netns| netns.inode), line),
+    }
+}
+
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Receive => "rx",
+        Direction::Transmit => "tx",
+        Direction::Forward => "fwd",
+        Direction::Local => "local",
+    }
+}
+
+/// Appends a name that others may have chosen, `-` where it can't be known.
+fn write_name(key: &str, name: Option<&[u8]>, line: &mut Vec<u8>) {
+    line.extend_from_slice(key.as_bytes());
+    match name {
+        Some(name) => write_escaped(name, line),
+        None => line.push(b'-'),
+    }
+}
+
+/// Appends a word of dropwatch's own, `-` where it can't be known.
+fn write_word(key: &str, word: Option<&str>, line: &mut Vec<u8>) {
+    line.extend_from_slice(key.as_bytes());
+    line.extend_from_slice(word.unwrap_or("-").as_bytes());
+}
+
+fn write_hexadecimal(key: &str, number: Option<u32>, line: &mut Vec<u8>) {
+    match number {
+        Some(number) => append(line, format_args!("{key}{number:#x}")),
+        None => write_word(key, None, line),
     }
 }
 

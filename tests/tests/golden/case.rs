@@ -10,9 +10,8 @@ use dropwatch::{
     decode::decode,
     enrich::{Enricher, reason::ReasonNames, symbol::Symbols},
     format::{ExtraField, Format as _, TextFormat, TextOptions, TimestampStyle},
-    packet::{Capture, Packet, VlanTag},
 };
-use dropwatch_common::event::{DropEvent, HEADERS_LEN, present};
+use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN, present};
 use zerocopy::IntoBytes as _;
 
 use crate::packets;
@@ -35,8 +34,6 @@ pub(crate) struct Case {
     pub(crate) padding: usize,
     /// Most callers that are shown.
     pub(crate) depth: usize,
-    /// The packet as it is on the wire, instead of the record's.
-    pub(crate) frame: Option<Frame>,
     /// What the line looks like.
     pub(crate) options: TextOptions,
 }
@@ -54,17 +51,6 @@ pub(crate) struct Frame {
     pub(crate) network_offset: usize,
 }
 
-impl Frame {
-    fn parse(&self) -> Packet {
-        Packet::parse(&Capture {
-            ethertype: self.ethertype,
-            vlan_tag: self.vlan.map(|tci| VlanTag { tpid: 0x8100, tci }),
-            bytes: &self.bytes,
-            network_offset: self.network_offset,
-        })
-    }
-}
-
 impl Default for Case {
     /// A UDP datagram to a closed port on Linux 6.12, stacks off.
     fn default() -> Self {
@@ -75,7 +61,6 @@ impl Default for Case {
             stack: None,
             padding: 0,
             depth: 0,
-            frame: None,
             options: TextOptions {
                 timestamp: TimestampStyle::Boot,
                 ..TextOptions::default()
@@ -92,19 +77,38 @@ fn event() -> DropEvent {
         time_ns: 1_234_567_890_123,
         skb: 0xffff_8881_0234_5600,
         location: 0,
+        socket_inode: 0,
+        socket_cgroup: 0,
+        dst_input: 0,
         // `NO_SOCKET` on 6.12.
         reason: 3,
         len: 128,
-        present: present::REASON | present::LEN | present::DEV | present::NETNS,
+        present: present::REASON | present::SKB | present::DEV | present::NETNS,
         ifindex: 2,
         netns: 4_026_531_840,
         tgid: 28_371,
         stack_id: 0,
+        mark: 0x2a,
+        priority: 6,
+        hash: 0x1234_abcd,
+        iif: 2,
+        owner_tgid: 0,
         ethertype: 0,
+        queue: 3,
+        vlan_proto: 0,
+        vlan_tci: 0,
+        gso_size: 0,
+        gso_segs: 0,
+        socket_family: 0,
         headers_len: 0,
         frame_count: 0,
-        padding: [0; 3],
+        socket_state: 0,
+        socket_protocol: 0,
+        pkt_type: 0,
+        network_offset: 0,
+        padding: [0; 2],
         comm: padded("flood"),
+        owner_comm: [0; 16],
         ifname: padded("eth0"),
         headers: [0; HEADERS_LEN],
     }
@@ -120,18 +124,29 @@ pub(crate) fn padded(name: impl AsRef<[u8]>) -> [u8; 16] {
 
 impl Case {
     /// With this packet, of which the kernel side captures the first bytes.
-    pub(crate) fn packet(mut self, ethertype: u16, bytes: &[u8]) -> Self {
-        let captured = &bytes[..bytes.len().min(HEADERS_LEN)];
-        self.event.ethertype = ethertype.to_be();
-        self.event.headers = [0; HEADERS_LEN];
-        self.event.headers[..captured.len()].copy_from_slice(captured);
-        self.event.headers_len = captured.len() as u16;
-        self
+    pub(crate) fn packet(self, ethertype: u16, bytes: &[u8]) -> Self {
+        self.frame(&Frame {
+            ethertype,
+            bytes: bytes.to_vec(),
+            ..Frame::default()
+        })
     }
 
     /// With this packet on the wire.
-    pub(crate) fn frame(mut self, frame: Frame) -> Self {
-        self.frame = Some(frame);
+    pub(crate) fn frame(mut self, frame: &Frame) -> Self {
+        let captured = &frame.bytes[..frame.bytes.len().min(HEADERS_LEN)];
+        let event = &mut self.event;
+        event.ethertype = frame.ethertype.to_be();
+        event.headers = [0; HEADERS_LEN];
+        event.headers[..captured.len()].copy_from_slice(captured);
+        event.headers_len = captured.len() as u16;
+        event.network_offset = frame.network_offset as u8;
+        event.present &= !present::VLAN;
+        if let Some(id) = frame.vlan {
+            event.present |= present::VLAN;
+            event.vlan_proto = 0x8100_u16.to_be();
+            event.vlan_tci = id;
+        }
         self
     }
 
@@ -155,6 +170,13 @@ impl Case {
     /// With this call site.
     pub(crate) fn at(mut self, function: &str, offset: u64) -> Self {
         self.event.location = self.address(function, offset);
+        self
+    }
+
+    /// On a route that hands received packets to this function.
+    pub(crate) fn forwarded_by(mut self, function: &str) -> Self {
+        self.event.present |= present::DST_INPUT;
+        self.event.dst_input = self.address(function, 0);
         self
     }
 
@@ -211,6 +233,9 @@ impl Case {
         let mut event = self.event;
         event.frame_count = self.frames.len() as u16;
         let mut bytes = event.as_bytes().to_vec();
+        if self.frames.is_empty() {
+            bytes.truncate(FIXED_SIZE + usize::from(event.headers_len));
+        }
         for frame in &self.frames {
             bytes.extend_from_slice(&frame.to_ne_bytes());
         }
@@ -225,6 +250,8 @@ impl Case {
             ReasonNames::new(&btf, &self.fixture("btf")),
             symbols.expect("kallsyms is readable"),
             self.depth,
+            // Nothing of the machine that the tests run on.
+            Path::new("/nonexistent"),
         )
     }
 
@@ -233,13 +260,10 @@ impl Case {
         let bytes = self.record();
         let decoded = decode(&bytes).expect("it is a record");
         let mut enricher = self.enricher();
-        let mut record = enricher.enrich(&decoded, |id| {
+        let record = enricher.enrich(&decoded, |id| {
             assert_eq!(id, STACK_ID);
             self.stack.clone()
         });
-        if let Some(frame) = &self.frame {
-            record.packet = frame.parse();
-        }
         let mut line = Vec::new();
         TextFormat::new(&self.options).write(&record, &mut line);
         let line = String::from_utf8(line).expect("a line is UTF-8");

@@ -62,22 +62,22 @@ fn transport_protocols() {
             ("too big", IPV6, ipv6(58, &[2, 0, 0, 0])),
         ],
         &expect![[r#"
-            udp             | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            udp6            | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            udplite         | 1234.567890 NO_SOCKET udplite 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            udplite6        | 1234.567890 NO_SOCKET udplite [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            sctp            | 1234.567890 NO_SOCKET sctp 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            sctp6           | 1234.567890 NO_SOCKET sctp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp syn         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp6 syn ack    | 1234.567890 NO_SOCKET tcp [2001:db8::1]:39873 > [2001:db8::2]:443 len=128 flags=SYN,ACK if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp fin ack     | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=FIN,ACK if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp rst         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=RST if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp all         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN,FIN,RST,PSH,ACK,URG,ECE,CWR if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp none        | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=none if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            echo            | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=echo-request if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            port unreach    | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=dest-unreachable/port quoted=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            solicitation    | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=neighbor-solicitation if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            too big         | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=packet-too-big quoted=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            udp             | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            udp6            | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            udplite         | 1234.567890 NO_SOCKET udplite 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            udplite6        | 1234.567890 NO_SOCKET udplite [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            sctp            | 1234.567890 NO_SOCKET sctp 10.0.0.1:39873 > 10.0.0.2:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            sctp6           | 1234.567890 NO_SOCKET sctp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp syn         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp6 syn ack    | 1234.567890 NO_SOCKET tcp [2001:db8::1]:39873 > [2001:db8::2]:443 len=128 flags=SYN,ACK if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp fin ack     | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=FIN,ACK if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp rst         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=RST if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp all         | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN,FIN,RST,PSH,ACK,URG,ECE,CWR if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp none        | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=none if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            echo            | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=echo-request if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            port unreach    | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=dest-unreachable/port quoted=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            solicitation    | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=neighbor-solicitation if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            too big         | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=packet-too-big quoted=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -97,15 +97,15 @@ fn protocols_without_ports() {
             ("mobility", IPV6, ipv6(135, &PORTS)),
         ],
         &expect![[r#"
-            igmp            | 1234.567890 NO_SOCKET igmp 10.0.0.1 > 10.0.0.2 len=128 igmp=155 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            gre             | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 tunnel=gre inner=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            esp             | 1234.567890 NO_SOCKET esp 2001:db8::1 > 2001:db8::2 len=128 spi=0x9bc10009 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ipip            | 1234.567890 NO_SOCKET ipip 10.0.0.1 > 10.0.0.2 len=128 tunnel=ipip inner=udp,127.0.0.1:39873>127.0.0.1:9 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6in4            | 1234.567890 NO_SOCKET ipv6-in-ip 10.0.0.1 > 10.0.0.2 len=128 tunnel=sit inner=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            no next         | 1234.567890 NO_SOCKET ipv6-nonxt 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            unknown         | 1234.567890 NO_SOCKET proto-253 10.0.0.1 > 10.0.0.2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            unknown6        | 1234.567890 NO_SOCKET proto-254 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            mobility        | 1234.567890 NO_SOCKET proto-135 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            igmp            | 1234.567890 NO_SOCKET igmp 10.0.0.1 > 10.0.0.2 len=128 igmp=155 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            gre             | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 tunnel=gre inner=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            esp             | 1234.567890 NO_SOCKET esp 2001:db8::1 > 2001:db8::2 len=128 spi=0x9bc10009 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            ipip            | 1234.567890 NO_SOCKET ipip 10.0.0.1 > 10.0.0.2 len=128 tunnel=ipip inner=udp,127.0.0.1:39873>127.0.0.1:9 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6in4            | 1234.567890 NO_SOCKET ipv6-in-ip 10.0.0.1 > 10.0.0.2 len=128 tunnel=sit inner=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no next         | 1234.567890 NO_SOCKET ipv6-nonxt 2001:db8::1 > 2001:db8::2 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unknown         | 1234.567890 NO_SOCKET proto-253 10.0.0.1 > 10.0.0.2 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unknown6        | 1234.567890 NO_SOCKET proto-254 2001:db8::1 > 2001:db8::2 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            mobility        | 1234.567890 NO_SOCKET proto-135 2001:db8::1 > 2001:db8::2 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -143,21 +143,21 @@ fn fragments() {
             ),
         ],
         &expect![[r#"
-            first           | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 frag=0+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            middle          | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 frag=1480+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            last            | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp first       | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=PSH,ACK frag=0+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            tcp last        | 1234.567890 NO_SOCKET tcp 10.0.0.1:- > 10.0.0.2:- len=128 flags=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            icmp last       | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            gre last        | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 frag=1480 tunnel=gre/- inner=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah last         | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 spi=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 atomic        | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 frag=0 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 first         | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 frag=0+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 middle        | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 frag=1480+ if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 last          | 1234.567890 NO_SOCKET tcp [2001:db8::1]:- > [2001:db8::2]:- len=128 flags=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 icmp last     | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 options last  | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 options cut   | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 frag=1480 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            first           | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 frag=0+ if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            middle          | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 frag=1480+ if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            last            | 1234.567890 NO_SOCKET udp 10.0.0.1:- > 10.0.0.2:- len=128 frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp first       | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=PSH,ACK frag=0+ if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            tcp last        | 1234.567890 NO_SOCKET tcp 10.0.0.1:- > 10.0.0.2:- len=128 flags=- frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            icmp last       | 1234.567890 NO_SOCKET icmp 10.0.0.1 > 10.0.0.2 len=128 icmp=- frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            gre last        | 1234.567890 NO_SOCKET gre 10.0.0.1 > 10.0.0.2 len=128 frag=1480 tunnel=gre/- inner=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            ah last         | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 spi=- frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 atomic        | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 frag=0 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 first         | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 frag=0+ if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 middle        | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 frag=1480+ if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 last          | 1234.567890 NO_SOCKET tcp [2001:db8::1]:- > [2001:db8::2]:- len=128 flags=- frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 icmp last     | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 options last  | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 options cut   | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 frag=1480 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -207,16 +207,16 @@ fn extension_headers() {
             ("ah4 cut off", IPV4, ipv4(51, &authentication(17)[..8])),
         ],
         &expect![[r#"
-            hop by hop      | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            routing         | 1234.567890 NO_SOCKET tcp [2001:db8::1]:39873 > [2001:db8::2]:443 len=128 flags=SYN if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            three           | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=echo-request if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah              | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 spi=0x00000001 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah4             | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 spi=0x00000001 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            nothing behind  | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            too long        | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            cut off         | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            hop in between  | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            ah4 cut off     | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 spi=0x00000001 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            hop by hop      | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            routing         | 1234.567890 NO_SOCKET tcp [2001:db8::1]:39873 > [2001:db8::2]:443 len=128 flags=SYN if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            three           | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=echo-request if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            ah              | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 spi=0x00000001 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            ah4             | 1234.567890 NO_SOCKET udp 10.0.0.1:39873 > 10.0.0.2:9 len=128 spi=0x00000001 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            nothing behind  | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            too long        | 1234.567890 NO_SOCKET udp [2001:db8::1]:39873 > [2001:db8::2]:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            cut off         | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            hop in between  | 1234.567890 NO_SOCKET udp [2001:db8::1]:- > [2001:db8::2]:- len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            ah4 cut off     | 1234.567890 NO_SOCKET ipv4 10.0.0.1 > 10.0.0.2 len=128 spi=0x00000001 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -244,20 +244,20 @@ fn ethertypes() {
             ("no room", IPV4, zero_ihl),
         ],
         &expect![[r#"
-            arp             | 1234.567890 NO_SOCKET arp - > - len=128 arp=16384 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            rarp            | 1234.567890 NO_SOCKET rarp - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            vlan            | 1234.567890 NO_SOCKET vlan - > - len=128 vlan=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            qinq            | 1234.567890 NO_SOCKET qinq - > - len=128 vlan=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            lldp            | 1234.567890 NO_SOCKET lldp - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            mpls            | 1234.567890 NO_SOCKET mpls - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            802.2           | 1234.567890 NO_SOCKET 802.2 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            unknown         | 1234.567890 NO_SOCKET ethertype-0x88b5 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            unknown small   | 1234.567890 NO_SOCKET ethertype-0x00fb - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            none            | 1234.567890 NO_SOCKET - - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            4 says 6        | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            6 says 4        | 1234.567890 NO_SOCKET ipv6 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            version 5       | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            no room         | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            arp             | 1234.567890 NO_SOCKET arp - > - len=128 arp=16384 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            rarp            | 1234.567890 NO_SOCKET rarp - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            vlan            | 1234.567890 NO_SOCKET vlan - > - len=128 vlan=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            qinq            | 1234.567890 NO_SOCKET qinq - > - len=128 vlan=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            lldp            | 1234.567890 NO_SOCKET lldp - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            mpls            | 1234.567890 NO_SOCKET mpls - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            802.2           | 1234.567890 NO_SOCKET 802.2 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unknown         | 1234.567890 NO_SOCKET ethertype-0x88b5 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unknown small   | 1234.567890 NO_SOCKET ethertype-0x00fb - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            none            | 1234.567890 NO_SOCKET - - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            4 says 6        | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            6 says 4        | 1234.567890 NO_SOCKET ipv6 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            version 5       | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no room         | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -285,30 +285,30 @@ fn headers_that_are_cut_off() {
         IPV4,
         &packets::udp(),
         &expect![[r#"
-         0 to 19 | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        20 to 23 | 1234.567890 NO_SOCKET udp 127.0.0.1:- > 127.0.0.1:- len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        24 to 32 | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-    "#]],
+             0 to 19 | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            20 to 23 | 1234.567890 NO_SOCKET udp 127.0.0.1:- > 127.0.0.1:- len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            24 to 32 | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+        "#]],
     );
     check_starts(
         IPV4,
         &ipv4(6, &tcp(0x02)),
         &expect![[r#"
-         0 to 19 | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        20 to 23 | 1234.567890 NO_SOCKET tcp 10.0.0.1:- > 10.0.0.2:- len=128 flags=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        24 to 33 | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-        34 to 40 | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-    "#]],
+             0 to 19 | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            20 to 23 | 1234.567890 NO_SOCKET tcp 10.0.0.1:- > 10.0.0.2:- len=128 flags=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            24 to 33 | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            34 to 40 | 1234.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+        "#]],
     );
     let icmpv6 = [&options(58, 0)[..], &[128, 0, 0, 0]].concat();
     check_starts(
         IPV6,
         &ipv6(0, &icmpv6),
         &expect![[r#"
-             0 to 39 | 1234.567890 NO_SOCKET ipv6 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            40 to 47 | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            48 to 49 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            50 to 52 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=echo-request if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+             0 to 39 | 1234.567890 NO_SOCKET ipv6 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            40 to 47 | 1234.567890 NO_SOCKET ipv6 2001:db8::1 > 2001:db8::2 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            48 to 49 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            50 to 52 | 1234.567890 NO_SOCKET icmpv6 2001:db8::1 > 2001:db8::2 len=128 icmp=echo-request if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
     const { assert!(HEADERS_LEN >= 96, "all of the packets above are shorter") };
@@ -322,7 +322,7 @@ fn what_can_not_be_known() {
             ("no reason", case().without(present::REASON)),
             ("no device", case().without(present::DEV)),
             ("no netns", case().without(present::NETNS)),
-            ("no packet", case().without(present::LEN)),
+            ("no packet", case().without(present::SKB)),
             ("no headers", case().event(|event| event.headers_len = 0)),
             ("no call site", case().event(|event| event.location = 0)),
             (
@@ -333,13 +333,13 @@ fn what_can_not_be_known() {
             ),
         ],
         &expect![[r#"
-            no reason       | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            no device       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=- at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            no netns        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=-
-            no packet       | 1234.567890 NO_SOCKET - - > - len=- if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            no headers      | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            no call site    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=- pid=28371 comm=flood netns=4026531840
-            nothing         | 1234.567890 - - - > - len=- if=- at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=-
+            no reason       | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no device       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no netns        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=-
+            no packet       | 1234.567890 NO_SOCKET - - > - len=- if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no headers      | 1234.567890 NO_SOCKET ipv4 - > - len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no call site    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=- pid=28371 comm=flood owner=- netns=4026531840
+            nothing         | 1234.567890 - - - > - len=- if=- class=drop at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=-
         "#]],
     );
 }
@@ -368,16 +368,16 @@ fn reasons() {
             ("largest", on("7.3", u32::MAX)),
         ],
         &expect![[r#"
-            5.10            | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            6.1             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            6.12            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            7.3             | 1234.567890 NETFILTER_DROP udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            unknown         | 1234.567890 60000 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            openvswitch     | 1234.567890 openvswitch:LAST_ACTION udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            unknown in it   | 1234.567890 openvswitch:92 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            no subsystem    | 1234.567890 subsys5:7 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            qdisc           | 1234.567890 qdisc:OVERLIMIT udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            largest         | 1234.567890 subsys65535:65535 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840
+            5.10            | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            6.1             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            6.12            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            7.3             | 1234.567890 NETFILTER_DROP udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            unknown         | 1234.567890 60000 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            openvswitch     | 1234.567890 openvswitch:LAST_ACTION udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            unknown in it   | 1234.567890 openvswitch:92 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            no subsystem    | 1234.567890 subsys5:7 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            qdisc           | 1234.567890 qdisc:OVERLIMIT udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            largest         | 1234.567890 subsys65535:65535 udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -409,24 +409,24 @@ fn names() {
             ("device cut", device(b"0123456789abcde")),
         ],
         &expect![[r#"
-            idle            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=0 comm=swapper/0 netns=4026531840
-            empty           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=- netns=4026531840
-            dash            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=\x2d netns=4026531840
-            space           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=tmux:\x20server netns=4026531840
-            new line        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=a\x0ab\x0d\x09c netns=4026531840
-            terminal        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=\x1b]0;x\x07\x7f netns=4026531840
-            backslash       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=a\x5cx20b netns=4026531840
-            key             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=x\x20owner=1,y netns=4026531840
-            utf-8           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=gr\xc3\xb6\xc3\x9fe netns=4026531840
-            bidi            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=\xe2\x80\xaegpj netns=4026531840
-            not utf-8       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=\xff\xc3( netns=4026531840
-            not terminated  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=sixteen-bytes-xx netns=4026531840
-            behind the end  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=a netns=4026531840
-            device          | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=wg0.100@if:2 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            device space    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=a\x20b at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            device dash     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=\x2d at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            device nothing  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=- at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            device cut      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=0123456789abcde at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            idle            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=0 comm=swapper/0 owner=- netns=4026531840
+            empty           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=- owner=- netns=4026531840
+            dash            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=\x2d owner=- netns=4026531840
+            space           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=tmux:\x20server owner=- netns=4026531840
+            new line        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=a\x0ab\x0d\x09c owner=- netns=4026531840
+            terminal        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=\x1b]0;x\x07\x7f owner=- netns=4026531840
+            backslash       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=a\x5cx20b owner=- netns=4026531840
+            key             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=x\x20owner=1,y owner=- netns=4026531840
+            utf-8           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=gr\xc3\xb6\xc3\x9fe owner=- netns=4026531840
+            bidi            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=\xe2\x80\xaegpj owner=- netns=4026531840
+            not utf-8       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=\xff\xc3( owner=- netns=4026531840
+            not terminated  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=sixteen-bytes-xx owner=- netns=4026531840
+            behind the end  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=a owner=- netns=4026531840
+            device          | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=wg0.100@if:2 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            device space    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=a\x20b class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            device dash     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=\x2d class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            device nothing  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            device cut      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=0123456789abcde class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -487,17 +487,17 @@ fn stacks() {
             ),
         ],
         &expect![[r#"
-            by id           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
-            in the record   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
-            both            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
-            none            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=-
-            not in the map  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=-
-            two callers     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81
-            off             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            another one     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=tcp_v4_rcv+0x10 pid=28371 comm=flood netns=4026531840 stack=-
-            ends with it    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=-
-            module          | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=nft_do_chain+0x3e8[nf_tables] pid=28371 comm=flood netns=4026531840 stack=nf_hook_slow+0x43,ip_local_deliver+0xe2,0xffffffff00000001
-            its own start   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=net_rx_action+0x0 pid=28371 comm=flood netns=4026531840 stack=do_softirq+0x12
+            by id           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+            in the record   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+            both            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+            none            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=-
+            not in the map  | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=-
+            two callers     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81
+            off             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            another one     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=tcp_v4_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840 stack=-
+            ends with it    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=-
+            module          | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=nft_do_chain+0x3e8[nf_tables] pid=28371 comm=flood owner=- netns=4026531840 stack=nf_hook_slow+0x43,ip_local_deliver+0xe2,0xffffffff00000001
+            its own start   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=net_rx_action+0x0 pid=28371 comm=flood owner=- netns=4026531840 stack=do_softirq+0x12
         "#]],
     );
 }
@@ -523,13 +523,13 @@ fn call_sites() {
             ("user space", at(0x7fff_1234)),
         ],
         &expect![[r#"
-            5.10            | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x10 pid=28371 comm=flood netns=4026531840
-            6.1             | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=nft_do_chain+0x10[nf_tables] pid=28371 comm=flood netns=4026531840
-            6.12            | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__netif_receive_skb_core.constprop.0+0x10 pid=28371 comm=flood netns=4026531840
-            7.3             | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=nft_do_chain+0x10[nf_tables] pid=28371 comm=flood netns=4026531840
-            before all      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=0xffffffff00001234 pid=28371 comm=flood netns=4026531840
-            behind all      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=0xffffffffffffffff pid=28371 comm=flood netns=4026531840
-            user space      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=0x7fff1234 pid=28371 comm=flood netns=4026531840
+            5.10            | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=__udp4_lib_rcv+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            6.1             | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=nft_do_chain+0x10[nf_tables] pid=28371 comm=flood owner=- netns=4026531840
+            6.12            | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=__netif_receive_skb_core.constprop.0+0x10 pid=28371 comm=flood owner=- netns=4026531840
+            7.3             | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=nft_do_chain+0x10[nf_tables] pid=28371 comm=flood owner=- netns=4026531840
+            before all      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=0xffffffff00001234 pid=28371 comm=flood owner=- netns=4026531840
+            behind all      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=0xffffffffffffffff pid=28371 comm=flood owner=- netns=4026531840
+            user space      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=0x7fff1234 pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -552,11 +552,11 @@ fn extra_fields() {
             ),
         ],
         &expect![[r#"
-            skb             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 skb=0xffff888102345600 stack=ip_protocol_deliver_rcu+0xb3
-            ifindex         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 ifindex=2 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3
-            both            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 ifindex=2 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 skb=0xffff888102345600 stack=ip_protocol_deliver_rcu+0xb3
-            no device       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=- ifindex=- at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3
-            skb 0           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 skb=0x0 stack=ip_protocol_deliver_rcu+0xb3
+            skb             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 skb=0xffff888102345600 stack=ip_protocol_deliver_rcu+0xb3
+            ifindex         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 ifindex=2 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3
+            both            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 ifindex=2 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 skb=0xffff888102345600 stack=ip_protocol_deliver_rcu+0xb3
+            no device       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=- ifindex=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3
+            skb 0           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 skb=0x0 stack=ip_protocol_deliver_rcu+0xb3
         "#]],
     );
 }
@@ -577,13 +577,13 @@ fn times() {
             ("none", style(TimestampStyle::None)),
         ],
         &expect![[r#"
-            boot            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            boot 0          | 0.000000 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            boot 999 ns     | 0.000000 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            boot largest    | 18446744073.709551 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            utc             | 1970-01-01T00:20:34.567890Z NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            delta           | +0.000000 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            none            | NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
+            boot            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            boot 0          | 0.000000 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            boot 999 ns     | 0.000000 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            boot largest    | 18446744073.709551 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            utc             | 1970-01-01T00:20:34.567890Z NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            delta           | +0.000000 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            none            | NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }
@@ -616,14 +616,156 @@ fn terminals() {
             ("unknown stack", unknown),
         ],
         &expect![[r#"
-            wide            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
-            as wide         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
-            one less        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x…
-            narrow          | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=ip_protocol_deliver…
-            too narrow      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=…
-            no column       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=…
-            no stack        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840
-            unknown stack   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 stack=-
+            wide            | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+            as wide         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+            one less        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x…
+            narrow          | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=…
+            too narrow      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=…
+            no column       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=…
+            no stack        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unknown stack   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=-
+        "#]],
+    );
+}
+
+/// The packet's socket: address family, IP protocol, state.
+fn of_socket(family: u16, protocol: u8, state: u8) -> Case {
+    Case::default().event(|event| {
+        event.present |= present::SOCKET;
+        event.socket_family = family;
+        event.socket_protocol = protocol;
+        event.socket_state = state;
+    })
+}
+
+#[test]
+fn sockets_and_their_owners() {
+    let of_family = |family| {
+        let case = of_socket(family, 0, 7).event(|event| {
+            event.ethertype = 0;
+            event.headers_len = 0;
+        });
+        case.without(present::DEV)
+    };
+    let owned = of_socket(2, 17, 7).event(|event| {
+        event.present |= present::SOCKET_INODE | present::OWNER;
+        event.socket_inode = 77;
+        event.owner_tgid = 812;
+        event.owner_comm = padded("dns masq");
+    });
+    let state = |protocol, state| of_socket(2, protocol, state).fields(&[ExtraField::State]);
+    check(
+        vec![
+            ("owned", owned.clone()),
+            ("not any more", owned.without(present::OWNER)),
+            ("unix", of_family(1)),
+            ("netlink", of_family(16)),
+            ("unnamed family", of_family(200)),
+            ("no ethertype", of_family(2)),
+            ("listening", state(6, 10)),
+            ("request", state(0, 12)),
+            ("time wait", state(0, 6)),
+            ("unknown state", state(6, 99)),
+            ("not tcp", state(17, 7)),
+            ("no socket", state(6, 1).without(present::SOCKET)),
+        ],
+        &expect![[r#"
+            owned           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=dns\x20masq[812] netns=4026531840
+            not any more    | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unix            | 1234.567890 NO_SOCKET unix - > - len=128 if=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            netlink         | 1234.567890 NO_SOCKET netlink - > - len=128 if=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unnamed family  | 1234.567890 NO_SOCKET - - > - len=128 if=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no ethertype    | 1234.567890 NO_SOCKET - - > - len=128 if=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            listening       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 state=LISTEN class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            request         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 state=NEW_SYN_RECV class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            time wait       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 state=TIME_WAIT class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            unknown state   | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 state=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            not tcp         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 state=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no socket       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 state=- class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+        "#]],
+    );
+}
+
+#[test]
+fn what_the_kernel_keeps_beside_the_packet() {
+    let fields = [
+        ExtraField::Gso,
+        ExtraField::Ifindex,
+        ExtraField::Iif,
+        ExtraField::Queue,
+        ExtraField::Dir,
+        ExtraField::Mark,
+        ExtraField::Prio,
+        ExtraField::Hash,
+        ExtraField::Unit,
+    ];
+    let case = || Case::default().fields(&fields);
+    let gso = |size, segs| {
+        case().event(|event| {
+            event.present |= present::GSO;
+            (event.gso_size, event.gso_segs) = (size, segs);
+        })
+    };
+    check(
+        vec![
+            ("received", case()),
+            ("moved on", case().event(|event| event.iif = 7)),
+            ("local", case().event(|event| event.iif = 1)),
+            ("forwarded", case().forwarded_by("ip_forward")),
+            (
+                "transmitted",
+                case().event(|event| {
+                    event.iif = 0;
+                    event.present |= present::DST;
+                }),
+            ),
+            ("unknown way", case().event(|event| event.iif = 0)),
+            ("gso", gso(1448, 23)),
+            ("not counted", gso(1448, 0)),
+            ("one segment", gso(1448, 1)),
+            ("nothing", case().without(u32::MAX)),
+        ],
+        &expect![[r#"
+            received        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=2 queue=3 dir=rx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            moved on        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=7 queue=3 dir=fwd mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            local           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=1 queue=3 dir=local mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            forwarded       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=2 queue=3 dir=fwd mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            transmitted     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=- queue=3 dir=tx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            unknown way     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=- queue=3 dir=- mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            gso             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 segs=23 gso=1448 if=eth0 ifindex=2 iif=2 queue=3 dir=rx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            not counted     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 segs=- gso=1448 if=eth0 ifindex=2 iif=2 queue=3 dir=rx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            one segment     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=1448 if=eth0 ifindex=2 iif=2 queue=3 dir=rx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            nothing         | 1234.567890 - - - > - len=- gso=- if=- ifindex=- iif=- queue=- dir=- mark=- prio=- hash=- class=drop at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=- unit=-
+        "#]],
+    );
+}
+
+#[test]
+fn classes_of_drops() {
+    // As numbered on 6.12.
+    const OTHERHOST: u32 = 12;
+    const NETFILTER: u32 = 11;
+    let case = Case::default;
+    let reason = |number| case().event(|event| event.reason = number);
+    check(
+        vec![
+            ("no socket", case()),
+            ("netfilter", reason(NETFILTER)),
+            ("other host", reason(OTHERHOST)),
+            (
+                "no reason",
+                Case {
+                    kernel: "5.10",
+                    ..case()
+                }
+                .without(present::REASON),
+            ),
+        ],
+        &expect![[r#"
+            no socket       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            netfilter       | 1234.567890 NETFILTER_DROP udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            other host      | 1234.567890 OTHERHOST udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=expected at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            no reason       | 1234.567890 - udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=drop at=0xffffffffbcaff4fc pid=28371 comm=flood owner=- netns=4026531840
         "#]],
     );
 }

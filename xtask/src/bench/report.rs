@@ -4,7 +4,8 @@ use anyhow::Result;
 use xtask::say;
 
 use crate::bench::{
-    BenchOptions, Figures, Traced, WayFigures, flood::Flood, machine::Machine, summary::Summary,
+    BenchOptions, Figures, Traced, WayFigures, filters::FilterSize, flood::Flood, machine::Machine,
+    summary::Summary,
 };
 
 /// All there is to tell.
@@ -80,6 +81,7 @@ impl Report<'_> {
             self.resources(),
             self.kernel_time(),
             self.own_time(),
+            self.filters(),
         ];
         for row in kinds.iter().flatten() {
             row.print();
@@ -150,6 +152,18 @@ impl Report<'_> {
             way.row("a run of the eBPF program, by bpf_stats", "ns", program)
         }));
         rows
+    }
+
+    /// Instructions of the eBPF program, and what each filter adds to them: one
+    /// that is off adds none.
+    fn filters(&self) -> Vec<Row> {
+        let filters = self.figures.filters.iter();
+        let row = |filter: &FilterSize| {
+            let figure = format!("eBPF program, {}", filter.flags);
+            let instructions = Summary::of([filter.instructions]);
+            Row::new(figure.trim_end_matches(", "), "insns", instructions)
+        };
+        filters.map(row).collect()
     }
 
     fn own_time(&self) -> Vec<Row> {

@@ -179,7 +179,7 @@ impl<'a> Tracer<'a> {
         Account::last(&stderr)
     }
 
-    fn stderr(&self) -> Result<String> {
+    pub(super) fn stderr(&self) -> Result<String> {
         fs::read_to_string(self.work.stderr()).context("reading dropwatch's standard error")
     }
 

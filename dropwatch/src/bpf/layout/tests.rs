@@ -2,23 +2,60 @@ use super::*;
 use crate::fixture::{KERNELS, btf, btf_with_renamed};
 
 /// What `pahole` says of each kernel, in the order of [`KERNELS`].
-const OFFSETS: [(&str, [u32; 4]); 16] = [
+const OFFSETS: [(&str, [u32; 4]); 53] = [
     ("SKB_NEXT", [0; 4]),
     ("SKB_SK", [24; 4]),
     ("SKB_DEV", [16; 4]),
+    ("SKB_REFDST", [88; 4]),
     ("SKB_LEN", [112; 4]),
     ("SKB_DATA_LEN", [116; 4]),
     ("SKB_PROTOCOL", [176, 180, 180, 180]),
     ("SKB_NETWORK_HEADER", [180, 184, 184, 184]),
+    ("SKB_MAC_HEADER", [182, 186, 186, 186]),
     ("SKB_HEAD", [192, 200, 200, 200]),
     ("SKB_DATA", [200, 208, 208, 208]),
+    ("SKB_END", [188, 192, 192, 192]),
     ("SKB_USERS", [212, 220, 220, 220]),
+    ("SKB_MARK", [164, 168, 168, 168]),
+    ("SKB_PRIORITY", [140, 140, 144, 144]),
+    ("SKB_HASH", [148, 148, 152, 152]),
+    ("SKB_IIF", [144, 144, 148, 148]),
+    ("SKB_QUEUE_MAPPING", [124; 4]),
+    ("SKB_VLAN_PROTO", [152, 152, 156, 156]),
+    ("SKB_VLAN_TCI", [154, 154, 158, 158]),
+    ("SHINFO_GSO_SIZE", [4; 4]),
+    ("SHINFO_GSO_SEGS", [6; 4]),
     ("NETDEV_IFINDEX", [256, 216, 224, 224]),
     ("NETDEV_NAME", [0, 0, 304, 288]),
-    ("NETDEV_NET", [1264, 1280, 280, 264]),
+    ("NETDEV_NET", [1264, 1272, 280, 264]),
+    ("DST_DEV", [0; 4]),
+    ("DST_INPUT", [40; 4]),
     ("SOCK_NET", [48; 4]),
+    ("SOCK_FAMILY", [16; 4]),
+    ("SOCK_STATE", [18; 4]),
+    ("SOCK_LISTENER", [96; 4]),
+    ("SOCK_PROTOCOL", [540, 516, 574, 540]),
+    ("SOCK_SOCKET", [640, 624, 288, 288]),
+    ("SOCK_CGROUP", [664, 648, 672, 688]),
+    ("SOCK_CGROUP_VALUE", [ABSENT; 4]),
+    ("SOCKET_INODE", [192; 4]),
     ("NET_INUM", [144, 144, 136, 280]),
+    ("TASK_COMM", [2736, 2976, 2976, 3408]),
+    ("TASK_GROUP_LEADER", [2296, 2480, 2496, 2936]),
+    ("TASK_FILES", [2808, 3048, 3048, 3488]),
+    ("TASK_CGROUPS", [3328, 3600, 3584, 4072]),
+    ("FILES_FDT", [32; 4]),
+    ("FDTABLE_FD", [8; 4]),
+    ("FDTABLE_MAX_FDS", [0; 4]),
+    ("FILE_PRIVATE_DATA", [200, 200, 32, 24]),
+    ("CSS_SET_CGROUP", [120, 128, 128, 128]),
+    ("CGROUP_NODE", [248, 248, 256, 296]),
+    ("CGROUP_PARENT", [192, 192, 192, 184]),
+    ("CSS_CGROUP", [0; 4]),
+    ("KERNFS_ID", [104, 104, 96, 96]),
     ("SKB_SNAPSHOT_USED", [216, 224, 224, 224]),
+    ("SKB_PKT_TYPE", [1024; 4]),
+    ("SKB_VLAN_PRESENT", [1040, 1040, ABSENT, ABSENT]),
 ];
 
 #[test]
@@ -110,10 +147,17 @@ fn the_tracepoint_is_as_on_each_kernel() {
     for (kernel, (has_reason, arguments)) in KERNELS.into_iter().zip(expected) {
         let layout = TracepointLayout {
             has_reason,
+            has_socket: arguments == 4,
             arguments,
         };
         assert_eq!(tracepoint(&btf(kernel)).unwrap(), Some(layout), "{kernel}");
     }
+}
+
+#[test]
+fn newer_kernels_name_the_receiver() {
+    let names: Vec<bool> = KERNELS.map(|kernel| names_receiver(&btf(kernel))).into();
+    assert_eq!(names, [false, false, true, true]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::cache::CACHE_LIMIT, *};
 use crate::fixture::{address, symbols};
 
 const KERNEL: &str = "6.12";
@@ -30,10 +30,12 @@ fn describe(
     source: StackSource,
     frames: impl FnOnce() -> Option<Vec<u64>>,
 ) -> String {
-    match locations.describe(location, source, frames) {
-        (site, None) => site.to_owned(),
-        (site, Some(Stack::Unknown)) => format!("{site} -"),
-        (site, Some(Stack::Callers(callers))) => format!("{site} {callers}"),
+    let place = locations.describe(location, source, frames);
+    let site = place.location;
+    match place.stack {
+        None => site.to_owned(),
+        Some(Stack::Unknown) => format!("{site} -"),
+        Some(Stack::Callers(callers)) => format!("{site} {callers}"),
     }
 }
 

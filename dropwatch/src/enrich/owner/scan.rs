@@ -94,8 +94,35 @@ impl Scan {
         self.names.get(&pid).map(AsRef::as_ref)
     }
 
-    /// Some processes that live in a network namespace.
-    pub(super) fn processes_in(&self, netns: u32) -> &[u32] {
-        self.namespaces.get(&netns).map_or(&[], Vec::as_slice)
+    /// Whether a process lives in a network namespace, or in any.
+    pub(super) fn has_place(&self, netns: Option<u32>) -> bool {
+        match netns {
+            Some(netns) => self.namespaces.contains_key(&netns),
+            None => !self.namespaces.is_empty(),
+        }
     }
+
+    /// Some processes that live in a network namespace, or in each of all.
+    pub(super) fn places(&self, netns: Option<u32>) -> Vec<Place> {
+        let place = |(netns, pids): (&u32, &Vec<u32>)| Place {
+            netns: *netns,
+            pids: pids.clone(),
+        };
+        match netns {
+            Some(netns) => self
+                .namespaces
+                .get_key_value(&netns)
+                .map(place)
+                .into_iter()
+                .collect(),
+            None => self.namespaces.iter().map(place).collect(),
+        }
+    }
+}
+
+/// A network namespace, and some processes through which it can be read.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) netns: u32,
+    pub(super) pids: Vec<u32>,
 }

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::{
     job::{Job, Pause, Waited},
     proc::{Proc, ProcessDir},
+    scan::Place,
 };
 
 /// IP protocol numbers (`include/uapi/linux/in.h`, `in6.h`).
@@ -186,38 +187,46 @@ fn address(text: &str) -> Option<(IpAddr, u16)> {
     Some((address, port))
 }
 
-/// The sockets of one kind in one namespace.
+/// Most namespaces whose sockets are looked through together.
+const MAX_PLACES: usize = 128;
+
+/// The sockets of one kind in one namespace, or in all.
 #[derive(Debug)]
 pub(super) struct Table {
     kind: Kind,
+    /// Of all namespaces: only connections can be told apart.
+    is_of_all: bool,
     /// Ordered by local and remote port.
     rows: Vec<Row>,
 }
 
 impl Table {
-    /// Reads the tables of namespace `netns` through one of `pids`; `None` if
-    /// none of them lives there or there are too many sockets.
-    fn read(proc: &Proc, pids: &[u32], netns: u32, kind: Kind) -> Option<Self> {
-        pids.iter()
-            .filter_map(|pid| proc.process(*pid))
-            .find(|process| process.netns() == Some(netns))
-            .and_then(|process| Self::of_process(&process, kind))
-    }
-
-    fn of_process(process: &ProcessDir, kind: Kind) -> Option<Self> {
+    /// Reads the tables of the namespaces in `places`; `None` if there are too
+    /// many sockets or namespaces, or a single one can't be read.
+    fn read(proc: &Proc, places: &[Place], kind: Kind, is_of_all: bool) -> Option<Self> {
+        if places.len() > MAX_PLACES {
+            return None;
+        }
         let mut rows = Vec::new();
-        for (file, is_v6) in kind.files().into_iter().zip([false, true]) {
-            // A kernel without the protocol has no such file.
-            if let Some(file) = process.open(file) {
-                read_rows(BufReader::new(file), is_v6, &mut rows)?;
+        for place in places {
+            let mut processes = place.pids.iter().filter_map(|pid| proc.process(*pid));
+            match processes.find(|process| process.netns() == Some(place.netns)) {
+                Some(process) => read_files(&process, kind, &mut rows)?,
+                // It has gone, or nobody lives there any more.
+                None if is_of_all => {}
+                None => return None,
             }
         }
-        Some(Self::new(kind, rows))
+        Some(Self::new(kind, is_of_all, rows))
     }
 
-    fn new(kind: Kind, mut rows: Vec<Row>) -> Self {
+    fn new(kind: Kind, is_of_all: bool, mut rows: Vec<Row>) -> Self {
         rows.sort_unstable_by_key(Row::key);
-        Self { kind, rows }
+        Self {
+            kind,
+            is_of_all,
+            rows,
+        }
     }
 
     /// Sockets with these ports.
@@ -232,6 +241,9 @@ impl Table {
     /// where the table does not tell which, none where no process has it.
     fn candidates(&self, flow: &Flow, found: &mut Vec<u64>) {
         found.clear();
+        if self.is_of_all && self.kind != Kind::Tcp {
+            return;
+        }
         match self.kind {
             Kind::Tcp => self.tcp(flow, found),
             Kind::Udp | Kind::UdpLite => self.udp(flow, found),
@@ -249,12 +261,17 @@ impl Table {
     /// As `__inet_lookup` in `include/net/inet_hashtables.h`: the connection,
     /// otherwise a listener.
     fn tcp(&self, flow: &Flow, found: &mut Vec<u64>) {
-        let connection = self
+        let mut connections = self
             .with_ports(flow.local.port(), flow.remote.port())
             .iter()
             .filter(|row| row.state != TCP_LISTEN)
-            .find(|row| row.local == flow.local.ip() && row.remote == flow.remote.ip());
-        match connection {
+            .filter(|row| row.local == flow.local.ip() && row.remote == flow.remote.ip())
+            .peekable();
+        if self.is_of_all {
+            // Two namespaces can have the same connection.
+            return found.extend(connections.map(|row| row.inode));
+        }
+        match connections.peek() {
             // A request to connect is its listener's business.
             Some(row) if row.inode == 0 && row.state == TCP_SYN_RECV => {}
             // Inode 0: in TIME_WAIT, or closed by its process.
@@ -326,6 +343,18 @@ fn is_for_many(address: IpAddr) -> bool {
     address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
+/// Appends the sockets of a kind that a process sees; `None` if there are too
+/// many.
+fn read_files(process: &ProcessDir, kind: Kind, rows: &mut Vec<Row>) -> Option<()> {
+    for (file, is_v6) in kind.files().into_iter().zip([false, true]) {
+        // A kernel without the protocol has no such file.
+        if let Some(file) = process.open(file) {
+            read_rows(BufReader::new(file), is_v6, rows)?;
+        }
+    }
+    Some(())
+}
+
 /// Appends the sockets of a file; `None` if there are too many.
 fn read_rows(mut file: impl BufRead, is_v6: bool, rows: &mut Vec<Row>) -> Option<()> {
     let mut line = Vec::new();
@@ -369,7 +398,8 @@ impl Cached {
     }
 }
 
-type Key = (u32, Kind);
+/// Namespace, none for all of them, and kind.
+type Key = (Option<u32>, Kind);
 
 /// Tables of all namespaces that were asked for.
 #[derive(Debug, Default)]
@@ -382,21 +412,25 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Inodes of the sockets in `netns` that `flow` can be for. Reads at most one
-    /// table, through one of `pids`, and waits for it not longer than `patience`.
+    /// Puts the inodes of the sockets in `netns`, or of connections in any
+    /// namespace, that `flow` can be for into `found`. Reads at most one table,
+    /// that of `places`, and waits for it not longer than `patience`.
     pub(super) fn candidates(
         &mut self,
-        (proc, pids): (&Proc, &[u32]),
-        netns: u32,
+        (proc, places): (&Proc, impl FnOnce() -> Vec<Place>),
+        netns: Option<u32>,
         flow: &Flow,
         now: Instant,
         patience: Duration,
-    ) -> &[u64] {
+    ) {
         let key = (netns, Kind::of(flow));
         self.collect(Duration::ZERO);
-        if !self.is_fresh(&key, now, 1) && self.reading.is_none() && !pids.is_empty() {
-            self.start(key, proc, pids, now);
-            self.collect(patience);
+        if !self.is_fresh(&key, now, 1) && self.reading.is_none() {
+            let places = places();
+            if !places.is_empty() {
+                self.start(key, proc, places, now);
+                self.collect(patience);
+            }
         }
         self.found.clear();
         // While a table is being read the one of before may serve, not one of
@@ -407,7 +441,11 @@ impl Tables {
         {
             table.candidates(flow, &mut self.found);
         }
-        &self.found
+    }
+
+    /// Forgets what was read of all namespaces together: there is a new one.
+    pub(super) fn forget_all_namespaces(&mut self) {
+        self.cached.retain(|(netns, _), _| netns.is_some());
     }
 
     /// Whether the table is not older than some pauses between reads.
@@ -418,10 +456,12 @@ impl Tables {
         })
     }
 
-    fn start(&mut self, key: Key, proc: &Proc, pids: &[u32], now: Instant) {
-        let (proc, pids) = (proc.clone(), pids.to_vec());
+    fn start(&mut self, key: Key, proc: &Proc, places: Vec<Place>, now: Instant) {
+        let proc = proc.clone();
         let (netns, kind) = key;
-        match Job::start(now, move || Table::read(&proc, &pids, netns, kind)) {
+        match Job::start(now, move || {
+            Table::read(&proc, &places, kind, netns.is_none())
+        }) {
             Some(job) => self.reading = Some((key, job)),
             None => self.insert(key, Cached::unreadable(now)),
         }

@@ -9,7 +9,7 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, fstat, mknodat};
 use tempfile::TempDir;
 
-use super::*;
+use super::{super::cache::CACHE_LIMIT, *};
 
 /// Longer than any pause.
 const LONG: Duration = Duration::from_secs(3600);
@@ -67,6 +67,7 @@ impl FakeProc {
     fn owners(&self) -> Owners {
         Owners {
             patience: LONG,
+            patience_left: LONG,
             ..Owners::new(self.0.path())
         }
     }
@@ -500,20 +501,24 @@ fn the_owner_at_an_address_is_known_if_all_candidates_agree() {
         fs::write(proc.path(7).join("net/udp"), udp_table(&inodes)).unwrap();
         now += LONG;
         owners.scan(now);
-        let mut found = owners.sockets_at(NETNS, &dns(), now).to_vec();
+        let mut found = owners.sockets_at(Some(NETNS), &dns(), now).to_vec();
         found.sort_unstable();
         let mut expected = inodes.clone();
         expected.sort_unstable();
         assert_eq!(found, expected);
         assert_eq!(
-            text(owners.of_flow(NETNS, &dns(), 0, now)),
+            text(owners.of_flow(Some(NETNS), &dns(), 0, now)),
             owner,
             "{inodes:?}"
         );
-        let verdict = owners.any_holder_at(NETNS, &dns(), 0, now, is_worker);
+        let verdict = owners.any_holder_at(Some(NETNS), &dns(), 0, now, is_worker);
         assert_eq!(verdict, worker, "{inodes:?}");
     }
-    assert_eq!(owners.sockets_at(1, &dns(), now), [0_u64; 0], "another namespace");
+    assert_eq!(
+        owners.sockets_at(Some(1), &dns(), now),
+        [0_u64; 0],
+        "another namespace"
+    );
 }
 
 #[test]
@@ -525,11 +530,11 @@ fn a_table_is_not_read_again_before_its_time() {
     let mut owners = proc.owners();
     let start = Instant::now();
     owners.scan(start);
-    assert_eq!(owners.sockets_at(NETNS, &dns(), start), [10]);
+    assert_eq!(owners.sockets_at(Some(NETNS), &dns(), start), [10]);
     fs::write(&table, udp_table(&[11])).unwrap();
     let soon = start + Duration::from_millis(99);
-    assert_eq!(owners.sockets_at(NETNS, &dns(), soon), [10]);
-    assert_eq!(owners.sockets_at(NETNS, &dns(), start + LONG), [11]);
+    assert_eq!(owners.sockets_at(Some(NETNS), &dns(), soon), [10]);
+    assert_eq!(owners.sockets_at(Some(NETNS), &dns(), start + LONG), [11]);
 }
 
 #[test]
@@ -542,11 +547,14 @@ fn a_table_is_read_through_a_process_that_is_still_there() {
     let start = Instant::now();
     owners.scan(start);
     proc.end(7);
-    assert_eq!(owners.sockets_at(NETNS, &dns(), start), [10]);
+    assert_eq!(owners.sockets_at(Some(NETNS), &dns(), start), [10]);
     let link = proc.path(8).join("ns/net");
     fs::remove_file(&link).unwrap();
     symlink("net:[4026532000]", link).unwrap();
-    assert_eq!(owners.sockets_at(NETNS, &dns(), start + LONG), [0_u64; 0]);
+    assert_eq!(
+        owners.sockets_at(Some(NETNS), &dns(), start + LONG),
+        [0_u64; 0]
+    );
 }
 
 fn inode(socket: impl AsFd) -> u64 {
@@ -557,6 +565,7 @@ fn inode(socket: impl AsFd) -> u64 {
 fn live_owners(now: Instant) -> Owners {
     let mut owners = Owners {
         patience: LONG,
+        patience_left: LONG,
         ..Owners::new(Path::new("/proc"))
     };
     owners.scan(now);
@@ -656,11 +665,11 @@ fn sockets_of_this_process_are_found_by_address() {
             remote,
         };
         assert_eq!(
-            owners.sockets_at(own_netns(), &flow, now),
+            owners.sockets_at(Some(own_netns()), &flow, now),
             expected,
             "{what}"
         );
-        let owner = owners.of_flow(own_netns(), &flow, 0, now);
+        let owner = owners.of_flow(Some(own_netns()), &flow, 0, now);
         let expected = (!expected.is_empty()).then(std::process::id);
         assert_eq!(owner.map(|owner| owner.pid), expected, "{what}");
     }

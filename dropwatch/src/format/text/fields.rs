@@ -3,6 +3,8 @@
 /// A token that is printed only if asked for, in the order of the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExtraField {
+    /// `gso=`: bytes of payload in each segment of a GSO packet.
+    Gso,
     /// `seq=`: TCP's sequence number.
     Seq,
     /// `ack=`: TCP's acknowledgment number.
@@ -19,6 +21,22 @@ pub enum ExtraField {
     Mac,
     /// `ifindex=`: the interface's index.
     Ifindex,
+    /// `iif=`: index of the interface that the packet was received on.
+    Iif,
+    /// `queue=`: `skb->queue_mapping`.
+    Queue,
+    /// `dir=`: received, transmitted, forwarded, or local.
+    Dir,
+    /// `mark=`: `skb->mark`.
+    Mark,
+    /// `prio=`: `skb->priority`.
+    Prio,
+    /// `hash=`: `skb->hash`.
+    Hash,
+    /// `state=`: TCP state of the packet's socket.
+    State,
+    /// `unit=`: systemd unit of the packet's socket.
+    Unit,
     /// `skb=`: the kernel address of the packet.
     Skb,
 }

@@ -2,17 +2,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{
-    ExtraField, FieldSet, append,
+use super::{ExtraField, FieldSet, append, write_number};
+use crate::{
     names::{
-        ARP_OPERATIONS, ETHERTYPES, IGMP_TYPES, IP_PROTOCOLS, IPV4_OPTIONS, IPV6_EXTENSIONS,
-        IcmpType, Names, icmp_type, icmpv6_type, name_of,
+        ARP_OPERATIONS, ETHERTYPES, FAMILIES, IGMP_TYPES, IP_PROTOCOLS, IPV4_OPTIONS,
+        IPV6_EXTENSIONS, IcmpType, Names, icmp_type, icmpv6_type, name_of,
     },
-    write_number,
-};
-use crate::packet::{
-    Fragment, IpHeader, List, MacAddresses, Packet, Part, Protocol, Tcp, Transport, Tunnel, Tuple,
-    VlanIds,
+    packet::{
+        Fragment, IpHeader, List, MacAddresses, Packet, Part, Protocol, Tcp, Transport, Tunnel,
+        Tuple, VlanIds,
+    },
 };
 
 /// Appends ` PROTOCOL SOURCE > DESTINATION`.
@@ -104,6 +103,9 @@ fn write_name<N: itoa::Integer + PartialEq>(names: &Names<N>, number: N, line: &
 fn write_protocol(protocol: Protocol, line: &mut Vec<u8>) {
     match protocol {
         Protocol::Unknown => line.push(b'-'),
+        Protocol::Family(family) => {
+            line.extend_from_slice(name_of(FAMILIES, family).unwrap_or("-").as_bytes());
+        }
         Protocol::Ethertype(ethertype) => match name_of(ETHERTYPES, ethertype) {
             Some(name) => line.extend_from_slice(name.as_bytes()),
             None => append(line, format_args!("ethertype-{ethertype:#06x}")),

@@ -3,18 +3,56 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{packet::write_tcp_flags, *};
 use crate::{
+    classify::Class,
     packet::{
         Packet,
         samples::{garbled, sample},
     },
-    record::{Device, DropTime},
+    record::{Device, DropTime, TcpState},
 };
 
 /// Keys of the tokens, in their order.
-const KEYS: [&str; 26] = [
-    "len", "flags", "seq", "ack", "win", "icmp", "arp", "igmp", "spi", "frag", "ttl", "ipopt",
-    "ext", "vlan", "tunnel", "inner", "quoted", "mac", "if", "ifindex", "at", "pid", "comm",
-    "netns", "skb", "stack",
+const KEYS: [&str; 40] = [
+    "len",
+    "segs",
+    "gso",
+    "flags",
+    "seq",
+    "ack",
+    "win",
+    "icmp",
+    "arp",
+    "igmp",
+    "spi",
+    "frag",
+    "ttl",
+    "ipopt",
+    "ext",
+    "vlan",
+    "tunnel",
+    "inner",
+    "quoted",
+    "mac",
+    "if",
+    "ifindex",
+    "iif",
+    "queue",
+    "dir",
+    "mark",
+    "prio",
+    "hash",
+    "state",
+    "class",
+    "at",
+    "pid",
+    "comm",
+    "owner",
+    "netns",
+    "container",
+    "pod",
+    "unit",
+    "skb",
+    "stack",
 ];
 
 /// What a record is made of.
@@ -22,36 +60,93 @@ const KEYS: [&str; 26] = [
 struct Parts {
     time: DropTime,
     reason: Option<&'static str>,
+    class: Class,
     packet: Packet,
-    len: Option<u32>,
+    skb: Option<SkbFields>,
+    gso: Option<Gso>,
     device: Option<(u32, Vec<u8>)>,
+    direction: Option<Direction>,
+    state: Option<TcpState>,
     pid: u32,
     comm: Vec<u8>,
-    netns: Option<u32>,
+    owner: Option<(Vec<u8>, u32, u32)>,
+    netns: Option<(u32, Option<Vec<u8>>)>,
+    workload: [Option<Vec<u8>>; 3],
     stack: Option<&'static str>,
 }
 
 impl Parts {
     fn record(&self) -> DropRecord<'_> {
+        let [container, pod, unit] = &self.workload;
         DropRecord {
             time: self.time,
             reason: self.reason,
+            class: self.class,
             packet: self.packet,
-            len: self.len,
+            skb: self.skb,
+            gso: self.gso,
             device: self.device.as_ref().map(|(ifindex, name)| Device {
                 ifindex: *ifindex,
                 name,
             }),
+            direction: self.direction,
+            state: self.state,
             location: "nft_do_chain+0x3e8[nf_tables]",
             pid: self.pid,
             comm: &self.comm,
-            netns: self.netns,
+            owner: self.owner.as_ref().map(|(comm, pid, others)| Owner {
+                comm,
+                pid: *pid,
+                others: *others,
+            }),
+            netns: self.netns.as_ref().map(|(inode, name)| Netns {
+                inode: *inode,
+                name: name.as_deref(),
+            }),
+            workload: Workload {
+                container: container.as_deref(),
+                pod: pod.as_deref(),
+                unit: unit.as_deref(),
+            },
             stack: self.stack.map(|callers| match callers {
                 "" => Stack::Unknown,
                 callers => Stack::Callers(callers),
             }),
-            skb: 0xffff_8881_0000_0000,
+            address: 0xffff_8881_0000_0000,
         }
+    }
+}
+
+fn name() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..20)
+}
+
+prop_compose! {
+    /// What the kernel keeps beside the packet.
+    fn beside()(
+        skb in any::<Option<(u32, u32, u16, u32, u32, u32)>>(),
+        gso in any::<Option<(u16, Option<u16>)>>(),
+        state in any::<Option<u8>>(),
+        direction in prop::option::of(prop::sample::select(vec![
+            Direction::Receive, Direction::Transmit, Direction::Forward, Direction::Local,
+        ])),
+    ) -> (Option<SkbFields>, Option<Gso>, Option<TcpState>, Option<Direction>) {
+        let skb = skb.map(|(len, iif, queue, mark, priority, hash)| SkbFields {
+            len, iif, queue, mark, priority, hash,
+        });
+        let gso = gso.map(|(size, segments)| Gso { size, segments });
+        (skb, gso, state.map(TcpState), direction)
+    }
+}
+
+prop_compose! {
+    /// Whose packet it is.
+    fn whose()(
+        owner in prop::option::of((name(), any::<u32>(), 0..3_u32)),
+        netns in prop::option::of((any::<u32>(), prop::option::of(name()))),
+        workload in prop::array::uniform3(prop::option::of(name())),
+    ) -> (Option<(Vec<u8>, u32, u32)>, Option<(u32, Option<Vec<u8>>)>, [Option<Vec<u8>>; 3]) {
+        (owner, netns, workload)
     }
 }
 
@@ -64,7 +159,12 @@ prop_compose! {
         (boot_ns, unix_ns) in any::<(u64, i64)>(),
         reason in prop::option::of(Just("openvswitch:LAST_ACTION")),
         packet in packet(),
-        (len, pid, netns) in any::<(Option<u32>, u32, Option<u32>)>(),
+        class in prop::sample::select(vec![
+            Class::Drop, Class::Refused, Class::Teardown, Class::Expected,
+        ]),
+        pid: u32,
+        (skb, gso, state, direction) in beside(),
+        (owner, netns, workload) in whose(),
         device in prop::option::of((any::<u32>(), vec(any::<u8>(), 0..16))),
         comm in vec(any::<u8>(), 0..16),
         stack in prop::option::of(prop::sample::select(
@@ -72,7 +172,10 @@ prop_compose! {
         )),
     ) -> Parts {
         let time = DropTime { boot_ns, unix_ns };
-        Parts { time, reason, packet, len, device, pid, comm, netns, stack }
+        Parts {
+            time, reason, class, packet, skb, gso, device, direction, state, pid, comm, owner,
+            netns, workload, stack,
+        }
     }
 }
 

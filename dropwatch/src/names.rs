@@ -1,10 +1,10 @@
 //! Names for the numbers of protocols.
 
 /// Numbers and their names, the usual ones first.
-pub(super) type Names<N> = [(N, &'static str)];
+pub(crate) type Names<N> = [(N, &'static str)];
 
 /// The name of `number`.
-pub(super) fn name_of<N: PartialEq>(names: &Names<N>, number: N) -> Option<&'static str> {
+pub(crate) fn name_of<N: PartialEq>(names: &Names<N>, number: N) -> Option<&'static str> {
     names
         .iter()
         .find(|(candidate, _)| *candidate == number)
@@ -12,7 +12,7 @@ pub(super) fn name_of<N: PartialEq>(names: &Names<N>, number: N) -> Option<&'sta
 }
 
 /// Names of ethertypes, `include/uapi/linux/if_ether.h`.
-pub(super) const ETHERTYPES: &Names<u16> = &[
+pub(crate) const ETHERTYPES: &Names<u16> = &[
     (0x0800, "ipv4"),
     (0x0806, "arp"),
     (0x86dd, "ipv6"),
@@ -33,7 +33,7 @@ pub(super) const ETHERTYPES: &Names<u16> = &[
 ];
 
 /// Names of IP protocols: the IANA keyword in lower case.
-pub(super) const IP_PROTOCOLS: &Names<u8> = &[
+pub(crate) const IP_PROTOCOLS: &Names<u8> = &[
     (6, "tcp"),
     (17, "udp"),
     (1, "icmp"),
@@ -56,7 +56,7 @@ pub(super) const IP_PROTOCOLS: &Names<u8> = &[
 ];
 
 /// Names of ARP's operations, IANA "Address Resolution Protocol Parameters".
-pub(super) const ARP_OPERATIONS: &Names<u16> = &[
+pub(crate) const ARP_OPERATIONS: &Names<u16> = &[
     (1, "request"),
     (2, "reply"),
     (3, "rarp-request"),
@@ -67,7 +67,7 @@ pub(super) const ARP_OPERATIONS: &Names<u16> = &[
 ];
 
 /// Names of IGMP's types, IANA "IGMP Type Numbers".
-pub(super) const IGMP_TYPES: &Names<u8> = &[
+pub(crate) const IGMP_TYPES: &Names<u8> = &[
     (0x11, "query"),
     (0x12, "v1-report"),
     (0x16, "v2-report"),
@@ -76,7 +76,7 @@ pub(super) const IGMP_TYPES: &Names<u8> = &[
 ];
 
 /// Names of IPv4 options, IANA "IP Option Numbers".
-pub(super) const IPV4_OPTIONS: &Names<u8> = &[
+pub(crate) const IPV4_OPTIONS: &Names<u8> = &[
     (7, "rr"),
     (25, "qs"),
     (68, "ts"),
@@ -91,7 +91,7 @@ pub(super) const IPV4_OPTIONS: &Names<u8> = &[
 ];
 
 /// Names of IPv6 extension headers, by IP protocol number.
-pub(super) const IPV6_EXTENSIONS: &Names<u8> = &[
+pub(crate) const IPV6_EXTENSIONS: &Names<u8> = &[
     (0, "hbh"),
     (43, "route"),
     (44, "frag"),
@@ -100,11 +100,11 @@ pub(super) const IPV6_EXTENSIONS: &Names<u8> = &[
 ];
 
 /// A type of ICMP message, and the names of its codes.
-pub(super) struct IcmpType {
+pub(crate) struct IcmpType {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Codes; empty where only 0 is in use.
-    pub(super) codes: &'static Names<u8>,
+    pub(crate) codes: &'static Names<u8>,
 }
 
 /// A type whose codes have no names.
@@ -118,7 +118,7 @@ const fn coded(name: &'static str, codes: &'static Names<u8>) -> Option<IcmpType
 }
 
 /// The type of an ICMP message, IANA "ICMP Type Numbers" and "Code Fields".
-pub(super) fn icmp_type(number: u8) -> Option<IcmpType> {
+pub(crate) fn icmp_type(number: u8) -> Option<IcmpType> {
     match number {
         0 => plain("echo-reply"),
         3 => coded(
@@ -169,7 +169,7 @@ pub(super) fn icmp_type(number: u8) -> Option<IcmpType> {
 }
 
 /// The type of an ICMPv6 message, IANA "ICMPv6 Parameters".
-pub(super) fn icmpv6_type(number: u8) -> Option<IcmpType> {
+pub(crate) fn icmpv6_type(number: u8) -> Option<IcmpType> {
     match number {
         1 => coded(
             "dest-unreachable",
@@ -244,4 +244,39 @@ const EXTENDED_ECHO_CODES: &Names<u8> = &[
     (2, "no-such-interface"),
     (3, "no-such-entry"),
     (4, "multiple-interfaces"),
+];
+
+/// Names of TCP states, `include/net/tcp_states.h`.
+const TCP_STATES: &Names<u8> = &[
+    (1, "ESTABLISHED"),
+    (2, "SYN_SENT"),
+    (3, "SYN_RECV"),
+    (4, "FIN_WAIT1"),
+    (5, "FIN_WAIT2"),
+    (6, "TIME_WAIT"),
+    (7, "CLOSE"),
+    (8, "CLOSE_WAIT"),
+    (9, "LAST_ACK"),
+    (10, "LISTEN"),
+    (11, "CLOSING"),
+    (12, "NEW_SYN_RECV"),
+    (13, "BOUND_INACTIVE"),
+];
+
+/// Name of a TCP state.
+pub(crate) fn state_name(state: u8) -> Option<&'static str> {
+    name_of(TCP_STATES, state)
+}
+
+/// Names of the address families whose packets have no ethertype, `AF_*` in
+/// `include/linux/socket.h`.
+pub(crate) const FAMILIES: &Names<u16> = &[
+    (1, "unix"),
+    (16, "netlink"),
+    (15, "key"),
+    (29, "can"),
+    (30, "tipc"),
+    (31, "bluetooth"),
+    (38, "alg"),
+    (40, "vsock"),
 ];

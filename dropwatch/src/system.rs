@@ -1,0 +1,172 @@
+//! What the filters' words mean on the running system.
+
+use std::{
+    ops::{Range as AddressRange, RangeInclusive},
+    path::Path,
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Result, anyhow, bail};
+use dropwatch_common::config::RangeKind;
+
+use crate::{
+    enrich::{
+        container::{ContainerMatch, Containers},
+        netns::NetnsNames,
+        reason::ReasonNames,
+        symbol::{HIDDEN_WARNING, KALLSYMS, MODULES, Symbols},
+    },
+    filter::{Range, Resolver},
+};
+
+/// Functions that drop a packet after they have found the socket it is for, or
+/// that are called for that socket alone. What they drop is looked up by address
+/// where the kernel does not hand the socket over: before 6.11.
+const SOCKET_RECEIVE_FUNCTIONS: [&str; 22] = [
+    "__udp_enqueue_schedule_skb",
+    "__udp_queue_rcv_skb",
+    "raw_rcv",
+    "raw_rcv_skb",
+    "raw_local_deliver",
+    "rawv6_rcv",
+    "rawv6_rcv_skb",
+    "tcp_add_backlog",
+    "tcp_conn_request",
+    "tcp_data_queue",
+    "tcp_data_queue_ofo",
+    "tcp_drop",
+    "tcp_drop_reason",
+    "tcp_ofo_queue",
+    "tcp_rcv_established",
+    "tcp_rcv_state_process",
+    "tcp_v4_do_rcv",
+    "tcp_v6_do_rcv",
+    "udp_queue_rcv_one_skb",
+    "udp_queue_rcv_skb",
+    "udpv6_queue_rcv_one_skb",
+    "udpv6_queue_rcv_skb",
+];
+
+/// How many names an error suggests.
+const SUGGESTIONS: usize = 5;
+
+/// The kernel's symbols, which another thread reads: that takes the kernel longer
+/// than all the rest of a start.
+pub(crate) enum PendingSymbols {
+    /// They are being read.
+    Reading(JoinHandle<Result<Symbols>>),
+    /// They are there.
+    Read(Symbols),
+}
+
+impl PendingSymbols {
+    /// Starts to read.
+    pub(crate) fn start() -> Self {
+        Self::Reading(thread::spawn(|| {
+            Symbols::load(Path::new(KALLSYMS), Path::new(MODULES))
+        }))
+    }
+
+    /// The symbols: waits until they are read. None and a warning if they can't
+    /// be: addresses are better than nothing.
+    fn wait(self) -> Symbols {
+        let read = match self {
+            Self::Read(symbols) => return symbols,
+            Self::Reading(thread) => thread
+                .join()
+                .unwrap_or_else(|_panic| Err(anyhow!("reading {KALLSYMS} failed"))),
+        };
+        match read {
+            Ok(symbols) => {
+                if symbols.hidden() {
+                    log::warn!("{HIDDEN_WARNING}");
+                }
+                symbols
+            }
+            Err(error) => {
+                log::warn!("{error:#}; call sites and stacks are printed as addresses");
+                Symbols::none()
+            }
+        }
+    }
+
+    fn get(&mut self) -> &Symbols {
+        let this = std::mem::replace(self, Self::Read(Symbols::none()));
+        *self = Self::Read(this.wait());
+        match self {
+            Self::Read(symbols) => symbols,
+            Self::Reading(_) => unreachable!("it was replaced"),
+        }
+    }
+}
+
+/// The running system.
+pub(crate) struct System {
+    /// Names of drop reasons.
+    pub(crate) reasons: ReasonNames,
+    symbols: PendingSymbols,
+    netns: NetnsNames,
+    containers: Containers,
+}
+
+impl System {
+    pub(crate) fn new(reasons: ReasonNames, symbols: PendingSymbols) -> Self {
+        let root = Path::new("/");
+        Self {
+            reasons,
+            symbols,
+            netns: NetnsNames::below(root),
+            containers: Containers::below(root),
+        }
+    }
+
+    /// The names that records need as well.
+    pub(crate) fn into_names(self) -> (ReasonNames, Symbols) {
+        (self.reasons, self.symbols.wait())
+    }
+
+    /// Code of [`SOCKET_RECEIVE_FUNCTIONS`].
+    pub(crate) fn socket_receive_functions(&mut self) -> Vec<Range> {
+        let symbols = self.symbols.get();
+        let names = SOCKET_RECEIVE_FUNCTIONS.iter();
+        names
+            .flat_map(|name| symbols.functions_matching(name))
+            .map(|code| Range::of_code(RangeKind::SocketReceive, &code))
+            .collect()
+    }
+}
+
+impl Resolver for System {
+    fn reasons(&mut self, flag: &str, pattern: &str) -> Result<Vec<RangeInclusive<u32>>> {
+        let found = self.reasons.matching(pattern);
+        found.map_err(|error| error.context(flag.to_owned()))
+    }
+
+    fn functions(&mut self, flag: &str, pattern: &str) -> Result<Vec<AddressRange<u64>>> {
+        let symbols = self.symbols.get();
+        if symbols.is_empty() {
+            bail!("{flag} needs the kernel's symbols, which can't be read (see the warning)");
+        }
+        let code = symbols.functions_matching(pattern);
+        if code.is_empty() {
+            let shown = pattern.escape_debug();
+            match symbols.nearest_functions(pattern, SUGGESTIONS).join(", ") {
+                names if names.is_empty() => bail!("{flag}: this kernel has no function '{shown}'"),
+                names => bail!("{flag}: this kernel has no function '{shown}'; it has {names}"),
+            }
+        }
+        Ok(code)
+    }
+
+    fn netns(&mut self, name: &str) -> Result<u32> {
+        self.netns.resolve(name, &mut self.containers)
+    }
+
+    fn cgroup(&mut self, path: &str) -> Result<u64> {
+        self.containers.resolve_cgroup(path)
+    }
+
+    fn container(&mut self, name: &str) -> Result<ContainerMatch> {
+        self.containers.resolve_container(name)
+    }
+}

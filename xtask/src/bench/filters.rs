@@ -1,0 +1,64 @@
+//! What filters cost: the instructions that the verifier leaves of the program.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::bench::{
+    COMM,
+    tracer::{Sink, Tracer},
+    work::WorkDir,
+};
+
+/// Filters, each by itself. They start nothing that prints: `--comm` keeps out
+/// what is not the bench's.
+const FILTERS: &[&[&str]] = &[
+    &[],
+    &["--iface", "lo"],
+    &["--exclude-iface", "lo"],
+    &["--netns", "pid:1"],
+    &["--addr", "192.0.2.0/24"],
+    &["--port", "9"],
+    &["--proto", "udp"],
+    &["-4"],
+    &["--reason", "NO_SOCKET"],
+    &["--exclude-reason", "NO_SOCKET"],
+    &["--func", "udp_*"],
+    &["--stack-func", "udp_*"],
+    &["--mark", "1/1"],
+    &["--len", "0-100"],
+    &["--cgroup", "/"],
+];
+
+/// Instructions of the program with a filter.
+pub(super) struct FilterSize {
+    /// The flags.
+    pub(super) flags: String,
+    /// After verification.
+    pub(super) instructions: f64,
+}
+
+/// Loads the program with each filter; the first one is without any.
+pub(super) fn measure(dropwatch: &Path, work: &WorkDir) -> Result<Vec<FilterSize>> {
+    let sizes = FILTERS.iter().map(|flags| {
+        let name = flags.join(" ");
+        let instructions = instructions(dropwatch, flags, work)
+            .with_context(|| format!("loading the program with the filter '{name}'"))?;
+        Ok(FilterSize {
+            flags: name,
+            instructions,
+        })
+    });
+    sizes.collect()
+}
+
+fn instructions(dropwatch: &Path, flags: &[&str], work: &WorkDir) -> Result<f64> {
+    let own = ["-v", "--no-stack", "--comm", COMM];
+    let flags: Vec<&str> = own.iter().chain(flags).copied().collect();
+    let tracer = Tracer::start(dropwatch, &flags, Sink::File, work)?;
+    let said = tracer.stderr()?;
+    tracer.stop()?;
+    let line = said.lines().find(|line| line.ends_with(" instructions"));
+    let number = line.and_then(|line| line.rsplit(' ').nth(1)?.parse().ok());
+    number.with_context(|| format!("dropwatch does not say how many instructions: {said}"))
+}
