@@ -214,9 +214,36 @@ impl Ended {
         );
         Ok(account)
     }
+
+    /// How many records came out of the buffer: with `-v`, the line
+    /// `dropwatch: 7 records reached user space`.
+    pub fn records(&self) -> Result<u64> {
+        let count = self.stderr.lines().rev().find_map(|line| {
+            line.strip_prefix("dropwatch: ")?
+                .strip_suffix(" records reached user space")
+        });
+        number(
+            count.with_context(|| {
+                format!("no count of records on standard error:\n{}", self.stderr)
+            })?,
+        )
+    }
+
+    /// Packets on the wire, and the drops that stand for them: the line
+    /// `dropwatch: 20 packets on the wire in 4 drops (GSO)`, `None` without it.
+    pub fn segments(&self) -> Result<Option<(u64, u64)>> {
+        let parts = self.stderr.lines().rev().find_map(|line| {
+            line.strip_prefix("dropwatch: ")?
+                .strip_suffix(" drops (GSO)")?
+                .split_once(" packets on the wire in ")
+        });
+        parts
+            .map(|(packets, drops)| Ok((number(packets)?, number(drops)?)))
+            .transpose()
+    }
 }
 
-/// The line `dropwatch: 1234 seen = 1000 printed + 230 filtered + 4 lost`.
+/// The line `dropwatch: 1234 seen = 1000 printed + 230 filtered + 4 lost`; terms may be left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Drops that the kernel side saw.
@@ -225,6 +252,8 @@ pub struct Account {
     pub printed: u64,
     /// Kept back by a filter.
     pub filtered: u64,
+    /// Kept back as expected, by `--hide-expected`.
+    pub hidden: u64,
     /// Kept back by a limit.
     pub limited: u64,
     /// No room in the buffer.
@@ -257,6 +286,7 @@ impl Account {
             let field = match what {
                 "printed" => &mut account.printed,
                 "filtered" => &mut account.filtered,
+                "hidden" => &mut account.hidden,
                 "limited" => &mut account.limited,
                 "lost" => &mut account.lost,
                 _ => bail!("an unknown term: {part:?}"),
@@ -268,7 +298,7 @@ impl Account {
 
     /// Fails unless the terms add up to what was seen.
     pub fn check(&self) -> Result<()> {
-        let sum = self.printed + self.filtered + self.limited + self.lost;
+        let sum = self.printed + self.hidden + self.filtered + self.limited + self.lost;
         ensure!(self.seen == sum, "the account does not add up: {self:?}");
         Ok(())
     }
@@ -281,7 +311,9 @@ fn number(text: &str) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::Account;
+    use std::process::ExitStatus;
+
+    use super::{Account, Ended};
 
     #[test]
     fn accounts() {
@@ -301,6 +333,32 @@ mod tests {
         let limited =
             Account::parse("dropwatch: 3 seen = 1 printed + 0 filtered + 2 limited + 0 lost");
         assert!(limited.is_ok_and(|account| account.limited == 2 && account.check().is_ok()));
+        let hidden = Account::parse("dropwatch: 3 seen = 1 printed + 2 hidden");
+        assert!(hidden.is_ok_and(|account| account.hidden == 2 && account.check().is_ok()));
+    }
+
+    #[test]
+    fn counts_beside_the_account() {
+        let ended = |stderr: &str| Ended {
+            status: ExitStatus::default(),
+            stdout: String::new(),
+            stderr: stderr.to_owned(),
+        };
+        let said = ended(
+            "dropwatch: 4 seen = 4 printed\n\
+             dropwatch: 20 packets on the wire in 4 drops (GSO)\n\
+             dropwatch: 7 records reached user space\n",
+        );
+        assert_eq!(said.records().ok(), Some(7));
+        assert_eq!(said.segments().ok(), Some(Some((20, 4))));
+        let silent = ended("dropwatch: 4 seen = 4 printed\n");
+        assert!(silent.records().is_err());
+        assert_eq!(silent.segments().ok(), Some(None));
+        assert!(
+            ended("dropwatch: x packets on the wire in 4 drops (GSO)\n")
+                .segments()
+                .is_err()
+        );
     }
 
     #[test]

@@ -1,17 +1,22 @@
 //! Compares the lines that came with those that had to come.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use crate::{
     kernel::Kernel,
-    line::Line,
+    line::{Line, OF_SOME_PACKETS},
     scenario::{Also, Printed, Scenario},
-    traffic::Packet,
+    traffic::{Packet, fits},
     world::World,
 };
+
+/// Where the kernel frees what never was a packet, while a device is set up (6.x), or a process looks
+/// for a service of the C library that is not there (up to 6.12).
+const NO_PACKETS: &[&str] = &[
+    "napi_get_frags_check",
+    "netif_napi_add_weight_locked",
+    "unix_stream_connect",
+];
 
 /// What one scenario was to make of one dropwatch's output.
 #[derive(Debug)]
@@ -47,7 +52,9 @@ impl<'a> Judge<'a> {
     #[must_use]
     pub fn wanted(&self) -> usize {
         match self.scenario.printed {
-            Printed::All => self.packets.len() * (1 + self.also().count()),
+            Printed::All => {
+                self.packets.len() * (usize::from(self.is_seen()) + self.also().count())
+            }
             Printed::None => 0,
             Printed::First(count) => count,
         }
@@ -65,28 +72,45 @@ impl<'a> Judge<'a> {
                         packet.protocol, packet.source, packet.destination
                     ))
                 }),
-                Some(inode) => self.namespaces.iter().any(|namespace| namespace == inode),
+                Some(netns) => {
+                    let named = |packet: &Packet| packet.token("netns") == Some(netns);
+                    self.namespaces.iter().any(|namespace| namespace == netns)
+                        || self.packets.iter().any(named)
+                }
             };
-        output.iter().filter(own).cloned().collect()
+        let is_packet = |text: &&String| {
+            Line::parse(text).map_or(true, |line| {
+                !NO_PACKETS.iter().any(|place| line.passes_through(place))
+            })
+        };
+        output
+            .iter()
+            .filter(own)
+            .filter(is_packet)
+            .cloned()
+            .collect()
     }
 
     /// Says what is wrong with the lines; empty if nothing is.
     #[must_use]
     pub fn complaints(&self, own_lines: &[String]) -> String {
         let mut complaints = Complaints::default();
-        let mut missing: HashMap<Key, i64> = HashMap::new();
-        if self.scenario.printed == Printed::All {
-            for key in self.keys() {
-                *missing.entry(key).or_default() += 1;
+        let mut expected = self.expected();
+        for line in own_lines {
+            match Line::parse(line) {
+                Ok(parsed) => {
+                    for wrong in self.judge_line(&parsed, &mut expected) {
+                        complaints.add(wrong, line);
+                    }
+                }
+                Err(error) => complaints.add(error.root_cause().to_string(), line),
             }
         }
-        for line in own_lines {
-            self.judge_line(line, &mut missing, &mut complaints);
-        }
-        for ((protocol, source, destination), count) in missing {
-            for _ in 0..count {
-                let line = format!("{protocol} {source} > {destination}");
-                complaints.add("a line is missing".to_owned(), &line);
+        for (expectation, count) in expected {
+            if self.scenario.printed == Printed::All {
+                for _ in 0..count {
+                    complaints.add("a line is missing".to_owned(), &expectation.to_string());
+                }
             }
         }
         if own_lines.len() > self.wanted() {
@@ -95,35 +119,30 @@ impl<'a> Judge<'a> {
         complaints.to_string()
     }
 
-    fn judge_line(&self, line: &str, missing: &mut HashMap<Key, i64>, complaints: &mut Complaints) {
-        let parsed = match Line::parse(line) {
-            Ok(parsed) => parsed,
-            Err(error) => return complaints.add(error.root_cause().to_string(), line),
+    /// Compares a line with the expectation that it fits best, and uses that up.
+    fn judge_line(&self, line: &Line, expected: &mut [(Expectation<'_>, usize)]) -> Vec<String> {
+        let mut candidates: Vec<_> = expected
+            .iter_mut()
+            .filter(|(expectation, _)| expectation.is_about(line))
+            .map(|(expectation, count)| (self.wrong_fields(line, expectation), count))
+            .collect();
+        // What is left over comes first; among those, what fits best.
+        candidates.sort_by_key(|(wrong, count)| (**count == 0, wrong.len()));
+        let Some((mut wrong, count)) = candidates.into_iter().next() else {
+            return vec!["not expected".to_owned()];
         };
-        let key = (
-            parsed.protocol.clone(),
-            parsed.source.clone(),
-            parsed.destination.clone(),
-        );
-        if let Some(count) = missing.get_mut(&key) {
-            *count -= 1;
-            if *count < 0 {
-                complaints.add("one too many".to_owned(), line);
-            }
+        match count.checked_sub(1) {
+            Some(left) => *count = left,
+            None if self.scenario.printed == Printed::All => wrong.push("one too many".to_owned()),
+            None => {}
         }
-        let packet = self.packets.iter().find(|packet| is_about(&parsed, packet));
-        match packet {
-            Some(packet) => {
-                for wrong in self.wrong_fields(&parsed, packet) {
-                    complaints.add(wrong, line);
-                }
-            }
-            None if self.also().any(|also| also.is_about(&parsed)) => {}
-            None => complaints.add("not expected".to_owned(), line),
-        }
+        wrong
     }
 
-    fn wrong_fields(&self, line: &Line, packet: &Packet) -> Vec<String> {
+    fn wrong_fields(&self, line: &Line, expectation: &Expectation<'_>) -> Vec<String> {
+        let Expectation::Packet(packet) = expectation else {
+            return Vec::new();
+        };
         let scenario = self.scenario;
         let no_stack = scenario.flags.contains(&"--no-stack");
         let field = |key| line.get(key).unwrap_or("-").to_owned();
@@ -133,10 +152,9 @@ impl<'a> Judge<'a> {
                 wrong.push(format!("{what} is not {want}"));
             }
         };
-        let one_of = |names: &str, name: &str| names.split('|').any(|one| one == name);
         let reason = scenario.reason(self.kernel);
-        check("reason", one_of(reason, &line.reason), reason);
-        check("if", one_of(scenario.device, &field("if")), scenario.device);
+        check("reason", fits(reason, &line.reason), reason);
+        check("if", fits(scenario.device, &field("if")), scenario.device);
         let through = scenario
             .through
             .split('|')
@@ -147,64 +165,114 @@ impl<'a> Judge<'a> {
             line.stack().is_empty() == no_stack,
             if no_stack { "empty" } else { "there" },
         );
-        let known = field("netns") == self.namespaces[0];
+        let inode = packet.netns.map(|inode| inode.to_string());
+        let netns = packet.token("netns").or(inode.as_deref());
+        let netns = netns.unwrap_or(&self.namespaces[0]);
         let unknown = scenario.netns_may_be_unknown && field("netns") == "-";
-        check("netns", known || unknown, &self.namespaces[0]);
-        check(
-            "flags",
-            line.get("flags") == scenario.tcp_flags,
-            scenario.tcp_flags.unwrap_or("absent"),
-        );
+        check("netns", field("netns") == netns || unknown, netns);
         check("len", field("len") != "-", "a number");
         if scenario.sender_on_cpu {
-            check(
-                "pid",
-                field("pid") == packet.sender.pid.to_string(),
-                &packet.sender.pid.to_string(),
-            );
+            let pid = packet.sender.pid.to_string();
+            check("pid", field("pid") == pid, &pid);
             check(
                 "comm",
                 field("comm") == packet.sender.comm,
                 &packet.sender.comm,
             );
         }
+        if scenario.sender_owns {
+            let owner = packet.sender.owner();
+            check("owner", field("owner") == owner, &owner);
+        }
+        if let Some(class) = scenario.class_on(self.kernel) {
+            check("class", line.get("class") == Some(class), class);
+        }
+        self.check_tokens(line, packet, &mut check);
         wrong
     }
 
-    /// What a line has to show of each packet, and of what comes with it.
-    fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.packets.iter().flat_map(|packet| {
-            let own = (
-                packet.protocol.to_owned(),
-                packet.source.clone(),
-                packet.destination.clone(),
-            );
-            let also = self.also().map(|also| {
-                (
-                    also.protocol.to_owned(),
-                    also.address.to_owned(),
-                    also.address.to_owned(),
-                )
-            });
-            std::iter::once(own).chain(also)
-        })
+    fn check_tokens(&self, line: &Line, packet: &Packet, check: &mut dyn FnMut(&str, bool, &str)) {
+        let of_all = self.scenario.tokens.iter();
+        let of_this = packet
+            .tokens
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()));
+        let tokens: Vec<_> = of_all.copied().chain(of_this).collect();
+        for (key, expected) in &tokens {
+            let right = line.get(key).is_some_and(|value| fits(expected, value));
+            check(key, right, expected);
+        }
+        for key in OF_SOME_PACKETS {
+            let expected = tokens.iter().any(|(token, _)| token == key);
+            check(key, expected || line.get(key).is_none(), "absent");
+        }
     }
 
-    fn also(&self) -> impl Iterator<Item = &'a Also> + '_ {
+    /// Each thing that lines have to be about, and how many of them.
+    fn expected(&self) -> Vec<(Expectation<'a>, usize)> {
+        let mut counts: BTreeMap<&Packet, usize> = BTreeMap::new();
+        if self.is_seen() {
+            for packet in self.packets {
+                *counts.entry(packet).or_default() += 1;
+            }
+        }
+        let packets = counts.into_iter();
+        let mut expected: Vec<_> = packets
+            .map(|(packet, count)| (Expectation::Packet(packet), count))
+            .collect();
+        let also = self.also().map(Expectation::Also);
+        expected.extend(also.map(|also| (also, self.packets.len())));
+        expected
+    }
+
+    /// Whether this kernel tells of the drop at all.
+    fn is_seen(&self) -> bool {
+        self.scenario.seen_since <= self.kernel
+    }
+
+    fn also(&self) -> impl Iterator<Item = &'a Also> + use<'a> {
+        let kernel = self.kernel;
         self.scenario
             .also
             .iter()
-            .filter(|also| self.kernel < also.before)
+            .filter(move |also| also.since <= kernel && kernel < also.before)
     }
 }
 
-/// Protocol, source, destination.
-type Key = (String, String, String);
+/// What a line may be about.
+enum Expectation<'a> {
+    Packet(&'a Packet),
+    Also(&'a Also),
+}
 
-fn is_about(line: &Line, packet: &Packet) -> bool {
-    line.protocol == packet.protocol
-        && line.source == packet.source
-        && line.destination == packet.destination
+impl Expectation<'_> {
+    fn is_about(&self, line: &Line) -> bool {
+        match self {
+            Self::Packet(packet) => {
+                line.protocol == packet.protocol
+                    && line.source == packet.source
+                    && line.destination == packet.destination
+            }
+            Self::Also(also) => also.is_about(line),
+        }
+    }
+}
+
+impl fmt::Display for Expectation<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Packet(packet) => {
+                let Packet {
+                    protocol,
+                    source,
+                    destination,
+                    ..
+                } = packet;
+                write!(out, "{protocol} {source} > {destination}")
+            }
+            Self::Also(also) => write!(out, "{} {}", also.protocol, also.address),
+        }
+    }
 }
 
 /// What is wrong, how often, and the first line with it.
@@ -226,8 +294,8 @@ impl fmt::Display for Complaints {
     }
 }
 
-/// What two outputs about the same drops have in common: all but the time, which each takes for
-/// itself, and the frames, among which a kprobe leaves its own.
+/// What two outputs about the same drops have in common: all but the time and the owner, which each
+/// finds for itself, and the frames, among which a kprobe leaves its own.
 #[must_use]
 pub fn comparable(own_lines: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = own_lines
@@ -236,7 +304,7 @@ pub fn comparable(own_lines: &[String]) -> Vec<String> {
             let words = line
                 .split(' ')
                 .skip(1)
-                .filter(|word| !word.starts_with("stack="));
+                .filter(|word| !word.starts_with("stack=") && !word.starts_with("owner="));
             words.collect::<Vec<_>>().join(" ")
         })
         .collect();
@@ -303,7 +371,8 @@ mod tests {
     fn what_two_hooks_have_in_common() {
         let earlier = LINE
             .replace("07:30", "07:29")
-            .replace("ip_local_deliver", "ftrace_call");
+            .replace("ip_local_deliver", "ftrace_call")
+            .replace("netns=77", "owner=- netns=77");
         assert_eq!(comparable(&[LINE.to_owned()]), comparable(&[earlier]));
         assert_ne!(
             comparable(&[LINE.to_owned()]),

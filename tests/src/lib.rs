@@ -3,13 +3,20 @@
 //! [`scenario`] is the table that says what is dropped and what dropwatch has to print;
 //! [`run`] plays it against running dropwatch processes; the other modules are its tools.
 
+pub mod cgroup;
 pub mod dropwatch;
+pub mod filters;
+mod frames;
 pub mod judge;
 pub mod kernel;
 pub mod line;
 pub mod netns;
 pub mod oracle;
+pub mod owners;
 pub mod run;
 pub mod scenario;
+pub mod server;
+pub mod shapes;
+pub mod stand_in;
 pub mod traffic;
 pub mod world;

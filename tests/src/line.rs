@@ -6,7 +6,50 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 /// The `key=value` tokens that a line may have, in the order in which it has them.
 const KNOWN: &[&str] = &[
-    "len", "flags", "icmp", "if", "at", "pid", "comm", "owner", "netns", "stack",
+    "len",
+    "segs",
+    "gso",
+    "flags",
+    "seq",
+    "ack",
+    "win",
+    "icmp",
+    "arp",
+    "igmp",
+    "spi",
+    "frag",
+    "ttl",
+    "ipopt",
+    "ext",
+    "vlan",
+    "tunnel",
+    "inner",
+    "quoted",
+    "mac",
+    "if",
+    "ifindex",
+    "iif",
+    "queue",
+    "dir",
+    "mark",
+    "prio",
+    "hash",
+    "state",
+    "class",
+    "at",
+    "pid",
+    "comm",
+    "owner",
+    "netns",
+    "container",
+    "pod",
+    "unit",
+    "skb",
+    "stack",
+];
+/// Those that only a packet which has such a thing may have.
+pub const OF_SOME_PACKETS: &[&str] = &[
+    "segs", "flags", "icmp", "arp", "igmp", "spi", "frag", "vlan", "tunnel", "inner", "quoted",
 ];
 /// Those that every line has, known or `-`.
 const REQUIRED: &[&str] = &["len", "if", "at", "pid", "comm", "netns"];

@@ -1,17 +1,22 @@
 //! Network namespaces without a name: nothing to remove, even after a crash.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::{
+    mount::{MsFlags, mount, umount},
+    sched::{CloneFlags, setns, unshare},
+};
 
 /// The name of every thread that works in a namespace: what the kernel calls its `comm`.
 pub const THREAD_NAME: &str = "dwt-worker";
+/// Where `ip netns` keeps its names.
+const NAMED: &str = "/run/netns";
 
 /// A network namespace that lives as long as this handle.
 ///
@@ -70,6 +75,47 @@ impl Netns {
             setns(&self.file, CloneFlags::CLONE_NEWNET).context("entering a network namespace")?;
             work()
         })
+    }
+}
+
+/// A name for a namespace, as `ip netns` gives it; gone on drop.
+#[derive(Debug)]
+pub struct NamedNetns {
+    path: PathBuf,
+    name: String,
+}
+
+impl NamedNetns {
+    /// Names `netns` by its inode, for that is free.
+    pub fn new(netns: &Netns) -> Result<Self> {
+        let name = format!("dwt-{}", netns.inode());
+        let path = Path::new(NAMED).join(&name);
+        fs::create_dir_all(NAMED).with_context(|| format!("making {NAMED}"))?;
+        File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        let named = Self { path, name };
+        let none = None::<&str>;
+        mount(
+            Some(&netns.path()),
+            &named.path,
+            none,
+            MsFlags::MS_BIND,
+            none,
+        )
+        .with_context(|| format!("mounting {}", named.path.display()))?;
+        Ok(named)
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for NamedNetns {
+    fn drop(&mut self) {
+        umount(&self.path).ok();
+        fs::remove_file(&self.path).ok();
     }
 }
 

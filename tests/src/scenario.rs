@@ -4,7 +4,7 @@
 //! the peer's end of a cable (see [`World`]).
 
 use std::{
-    net::{SocketAddr, SocketAddrV4, UdpSocket},
+    net::{SocketAddrV4, UdpSocket},
     process::Command,
 };
 
@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::{
     kernel::Kernel,
     line::Line,
+    owners, shapes, stand_in,
     traffic::{self, Oddity, Packet, Sender, Tap, loopback6, v4},
     world::{SUBJECT_MAC, World, output_of, run_command},
 };
@@ -40,10 +41,17 @@ pub struct Scenario {
     pub through: &'static str,
     /// The device (`a|b`).
     pub device: &'static str,
-    /// `flags=` of a TCP packet.
-    pub tcp_flags: Option<&'static str>,
+    /// What a line about each of the packets shows: token and value, see [`traffic::fits`]. Tokens
+    /// that only some packets have must be named here or with the packet, or be absent.
+    pub tokens: &'static [(&'static str, &'static str)],
+    /// `class=`, where the scenario says which.
+    pub class: Option<&'static str>,
+    /// Older kernels free these packets without telling anybody.
+    pub seen_since: Kernel,
     /// The sender is certain to be on the CPU, so `pid=` and `comm=` have to be its.
     pub sender_on_cpu: bool,
+    /// The packet belongs to a socket of the sender, so `owner=` has to be that.
+    pub sender_owns: bool,
     /// The packet does not lead to its namespace any more: `netns=-` is right as well.
     pub netns_may_be_unknown: bool,
     /// What else the kernel drops with each packet.
@@ -64,6 +72,8 @@ pub enum Printed {
 /// A second drop that comes with each packet on some kernels.
 #[derive(Debug)]
 pub struct Also {
+    /// The first kernel that has it.
+    pub since: Kernel,
     /// The first kernel that has it no more.
     pub before: Kernel,
     /// Protocol, as printed.
@@ -83,6 +93,15 @@ impl Also {
 }
 
 impl Scenario {
+    /// `class=` on `kernel`: without a reason, a closed port and a bad checksum look the same.
+    #[must_use]
+    pub fn class_on(&self, kernel: Kernel) -> Option<&'static str> {
+        match self.class {
+            Some("refused") if kernel < REASONS => Some("drop"),
+            class => class,
+        }
+    }
+
     /// The names that the reason may have on `kernel`.
     #[must_use]
     pub fn reason(&self, kernel: Kernel) -> &'static str {
@@ -96,12 +115,12 @@ impl Scenario {
 }
 
 /// Packets per scenario, unless a buffer's size says otherwise.
-const N: usize = 20;
+pub(crate) const N: usize = 20;
 /// The first kernel that gives reasons.
-const REASONS: Kernel = Kernel(5, 17);
+pub(crate) const REASONS: Kernel = Kernel(5, 17);
 
 /// A datagram to a closed port on loopback, more or less: what the entries below start from.
-const BASE: Scenario = Scenario {
+pub(crate) const BASE: Scenario = Scenario {
     name: "",
     modules: &[],
     set_up: &[],
@@ -111,14 +130,17 @@ const BASE: Scenario = Scenario {
     reasons: &[],
     through: "",
     device: "lo",
-    tcp_flags: None,
+    tokens: &[],
+    class: None,
+    seen_since: Kernel(0, 0),
     sender_on_cpu: false,
+    sender_owns: false,
     netns_may_be_unknown: false,
     also: &[],
 };
 
 /// A rule that drops datagrams to port 9 on the way out, where the sender is on the CPU.
-const OUTPUT_DROP: Scenario = Scenario {
+pub(crate) const OUTPUT_DROP: Scenario = Scenario {
     modules: &["nf_tables"],
     set_up: &[
         "nft add table ip t",
@@ -129,6 +151,8 @@ const OUTPUT_DROP: Scenario = Scenario {
     through: "nf_hook_slow",
     device: "-|lo",
     sender_on_cpu: true,
+    sender_owns: true,
+    class: Some("drop"),
     ..BASE
 };
 
@@ -140,6 +164,13 @@ const VIA_SUBJECT: &str = "peer: ip route add default via 10.77.0.1";
 const SLOW_QUEUE: &str = "tc qdisc add dev v0 root tbf rate 64bit burst 1600 limit 3000";
 
 /// All scenarios.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    [SCENARIOS, shapes::SCENARIOS, owners::SCENARIOS]
+        .into_iter()
+        .flatten()
+}
+
+/// Why packets are dropped: each place and reason that can be had without special hardware.
 pub static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "udp_closed",
@@ -150,6 +181,7 @@ pub static SCENARIOS: &[Scenario] = &[
         },
         reasons: &[(REASONS, "NO_SOCKET")],
         through: "udp_rcv|__udp4_lib_rcv",
+        class: Some("refused"),
         ..BASE
     },
     Scenario {
@@ -161,7 +193,8 @@ pub static SCENARIOS: &[Scenario] = &[
         },
         reasons: &[(REASONS, "NO_SOCKET")],
         through: "tcp_v4_rcv",
-        tcp_flags: Some("SYN"),
+        tokens: &[("flags", "SYN")],
+        class: Some("refused"),
         ..BASE
     },
     Scenario {
@@ -176,10 +209,12 @@ pub static SCENARIOS: &[Scenario] = &[
         through: "udpv6_rcv|__udp6_lib_rcv",
         // Older kernels free even the error that was read as a dropped packet.
         also: &[Also {
+            since: Kernel(0, 0),
             before: Kernel(6, 12),
             protocol: "icmpv6",
             address: "::1",
         }],
+        class: Some("refused"),
         ..BASE
     },
     Scenario {
@@ -197,6 +232,7 @@ pub static SCENARIOS: &[Scenario] = &[
         },
         reasons: &[(REASONS, "NETFILTER_DROP")],
         through: "nf_hook_slow",
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -219,7 +255,7 @@ pub static SCENARIOS: &[Scenario] = &[
         ],
         flags: &["--comm", "curl"],
         traffic: |world| world.subject.run(curl_and_others),
-        tcp_flags: Some("SYN"),
+        tokens: &[("flags", "SYN")],
         ..OUTPUT_DROP
     },
     Scenario {
@@ -285,6 +321,7 @@ pub static SCENARIOS: &[Scenario] = &[
         traffic: |world| world.subject.run(full_receive_buffer),
         reasons: &[(REASONS, "SOCKET_RCVBUFF")],
         through: "udp_queue_rcv_one_skb|udp_queue_rcv_skb|__udp_enqueue_schedule_skb",
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -299,6 +336,7 @@ pub static SCENARIOS: &[Scenario] = &[
         traffic: |world| world.subject.run(read_errors),
         reasons: &[(REASONS, "NO_SOCKET")],
         through: "udp_rcv|__udp4_lib_rcv",
+        class: Some("refused"),
         ..BASE
     },
     Scenario {
@@ -372,6 +410,7 @@ pub static SCENARIOS: &[Scenario] = &[
         },
         reasons: &[(REASONS, "UDP_CSUM")],
         through: "udp_rcv|__udp4_lib_rcv",
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -415,6 +454,8 @@ pub static SCENARIOS: &[Scenario] = &[
         through: "__dev_queue_xmit",
         device: "v0",
         sender_on_cpu: true,
+        sender_owns: true,
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -440,6 +481,8 @@ pub static SCENARIOS: &[Scenario] = &[
         through: "__dev_queue_xmit",
         device: "v0",
         sender_on_cpu: true,
+        sender_owns: true,
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -457,6 +500,7 @@ pub static SCENARIOS: &[Scenario] = &[
         reasons: &[(REASONS, "TC_INGRESS")],
         through: "__netif_receive_skb_core",
         device: "v0",
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -475,6 +519,8 @@ pub static SCENARIOS: &[Scenario] = &[
         through: "__dev_queue_xmit",
         device: "v0",
         sender_on_cpu: true,
+        sender_owns: true,
+        class: Some("drop"),
         ..BASE
     },
     Scenario {
@@ -488,6 +534,7 @@ pub static SCENARIOS: &[Scenario] = &[
         reasons: &[(REASONS, "OTHERHOST")],
         through: "ip_rcv|ip_rcv_core|ip_list_rcv",
         device: "v0",
+        class: Some("expected"),
         ..BASE
     },
     Scenario {
@@ -498,6 +545,7 @@ pub static SCENARIOS: &[Scenario] = &[
         through: "udp_destruct_sock|udp_destruct_common|inet_sock_destruct|__sk_destruct",
         device: "-",
         netns_may_be_unknown: true,
+        class: Some("teardown"),
         ..BASE
     },
 ];
@@ -508,15 +556,15 @@ const SUBJECT_CLOSED: SocketAddrV4 = subject(9);
 /// A port of the peer that takes datagrams.
 const PEER_OPEN: SocketAddrV4 = peer(9113);
 
-const fn local(port: u16) -> SocketAddrV4 {
+pub(crate) const fn local(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, port)
 }
 
-const fn subject(port: u16) -> SocketAddrV4 {
+pub(crate) const fn subject(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(std::net::Ipv4Addr::new(10, 77, 0, 1), port)
 }
 
-const fn peer(port: u16) -> SocketAddrV4 {
+pub(crate) const fn peer(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(std::net::Ipv4Addr::new(10, 77, 0, 2), port)
 }
 
@@ -642,7 +690,7 @@ fn purge_queue() -> Result<Vec<Packet>> {
     Ok(sent)
 }
 
-fn between(text: &str, before: &str, after: &str) -> Option<usize> {
+pub(crate) fn between(text: &str, before: &str, after: &str) -> Option<usize> {
     let (head, _) = text.rsplit_once(after)?;
     head.rsplit_once(before)?.1.trim().parse().ok()
 }
@@ -659,14 +707,13 @@ fn curl_and_others() -> Result<Vec<Packet>> {
 fn curl(source: SocketAddrV4, destination: SocketAddrV4) -> Result<Packet> {
     let mut child = match real_curl(source, destination).spawn() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            stand_in(source, destination)?
+            stand_in::start("curl", |command| {
+                command.args([source.to_string(), destination.to_string()]);
+            })?
         }
         spawned => spawned.context("starting curl")?,
     };
-    let sender = Sender {
-        pid: child.id(),
-        comm: "curl".to_owned(),
-    };
+    let sender = Sender::other(child.id(), "curl");
     let status = child.wait().context("waiting for curl")?;
     // 7: failed to connect.
     ensure!(status.code() == Some(7), "curl was to be refused: {status}");
@@ -692,45 +739,16 @@ fn real_curl(source: SocketAddrV4, destination: SocketAddrV4) -> Command {
     command
 }
 
-/// Where there is no curl: this program under curl's name, see [`act_as_curl`].
-fn stand_in(source: SocketAddrV4, destination: SocketAddrV4) -> Result<std::process::Child> {
-    let dir = tempfile::tempdir().context("making a folder")?;
-    let name = dir.path().join("curl");
-    let own = std::env::current_exe().context("finding the own program")?;
-    std::os::unix::fs::symlink(own, &name).context("making a link named curl")?;
-    let child = Command::new(&name)
-        .args([source.to_string(), destination.to_string()])
-        .spawn();
-    // The program has been opened once `spawn` is back: the link may go.
-    child.with_context(|| format!("starting {}", name.display()))
-}
-
-/// Called under the name `curl`, a test program connects as curl would: first thing in `main`.
-pub fn act_as_curl() -> Option<std::process::ExitCode> {
-    let mut args = std::env::args();
-    let name = args.next()?;
-    if !name.ends_with("/curl") {
-        return None;
-    }
-    let source: SocketAddrV4 = args.next()?.parse().ok()?;
-    let destination: SocketAddr = args.next()?.parse().ok()?;
-    let refused = match destination {
-        SocketAddr::V4(destination) => traffic::tcp_refused(source, destination, 1).is_ok(),
-        SocketAddr::V6(_) => false,
-    };
-    Some(std::process::ExitCode::from(if refused { 7 } else { 1 }))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use super::{Kernel, SCENARIOS, between};
+    use super::{Kernel, SCENARIOS, all, between};
 
     #[test]
     fn names_are_unique() {
-        let names: HashSet<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-        assert_eq!(names.len(), SCENARIOS.len());
+        let names: HashSet<_> = all().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), all().count());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Generators of traffic: each gives back exactly what it sent.
 
 use std::{
+    fs,
     io::{self, ErrorKind},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpStream, UdpSocket},
     os::fd::{AsRawFd as _, OwnedFd},
@@ -33,6 +34,19 @@ pub struct Packet {
     pub destination: String,
     /// The task that sent it.
     pub sender: Sender,
+    /// What a line about this packet has to show beyond the scenario's tokens, see [`fits`].
+    pub tokens: Vec<(&'static str, String)>,
+    /// Inode number of the namespace that drops it, if that is not the subject.
+    pub netns: Option<u64>,
+}
+
+/// Whether a token's value is as expected: one of `a|b|c`, or with `!a` anything but `a`.
+#[must_use]
+pub fn fits(expected: &str, value: &str) -> bool {
+    match expected.strip_prefix('!') {
+        Some(other) => value != other,
+        None => expected.split('|').any(|one| one == value),
+    }
 }
 
 /// A task, as a line shows it.
@@ -42,6 +56,8 @@ pub struct Sender {
     pub pid: u32,
     /// The thread's name.
     pub comm: String,
+    /// The process's name.
+    pub process: String,
 }
 
 impl Sender {
@@ -51,8 +67,31 @@ impl Sender {
         Self {
             pid: std::process::id(),
             comm: THREAD_NAME.to_owned(),
+            process: own_name(),
         }
     }
+
+    /// Another process, which has one thread.
+    #[must_use]
+    pub fn other(pid: u32, name: &str) -> Self {
+        Self {
+            pid,
+            comm: name.to_owned(),
+            process: name.to_owned(),
+        }
+    }
+
+    /// `NAME[PID]`, as an owner is shown.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        format!("{}[{}]", self.process, self.pid)
+    }
+}
+
+/// The name of this process, which is that of its first thread.
+fn own_name() -> String {
+    let name = fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    name.trim_end().to_owned()
 }
 
 impl Packet {
@@ -64,7 +103,32 @@ impl Packet {
             source: source.to_string(),
             destination: destination.to_string(),
             sender: Sender::this(),
+            tokens: Vec::new(),
+            netns: None,
         }
+    }
+
+    /// The same packet, of which a line has to show this token, too.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, expected: impl ToString) -> Self {
+        self.tokens.push((key, expected.to_string()));
+        self
+    }
+
+    /// The same packet, dropped in another namespace than the subject.
+    #[must_use]
+    pub fn in_netns(mut self, inode: u64) -> Self {
+        self.netns = Some(inode);
+        self
+    }
+
+    /// The value that a token has to have, if that is said.
+    #[must_use]
+    pub fn token(&self, key: &str) -> Option<&str> {
+        let mut tokens = self.tokens.iter();
+        tokens
+            .find(|(known, _)| *known == key)
+            .map(|(_, value)| value.as_str())
     }
 
     /// `count` times the same.
@@ -233,8 +297,7 @@ pub fn raw(
 
 /// Sends `count` Ethernet frames with an IPv4 packet in them to the MAC address `mac`.
 pub fn frames(device: &str, mac: [u8; 6], packet: &[u8], count: usize) -> Result<()> {
-    let address = link_address(device)?;
-    let own = address.addr().context("a MAC address")?;
+    let own = link_address(device)?.addr().context("a MAC address")?;
     let mut frame = Vec::new();
     Ethernet2Header {
         source: own,
@@ -244,10 +307,19 @@ pub fn frames(device: &str, mac: [u8; 6], packet: &[u8], count: usize) -> Result
     .write(&mut frame)
     .context("writing an Ethernet header")?;
     frame.extend(packet);
+    whole_frames(device, &vec![frame; count])
+}
+
+/// Sends Ethernet frames as they are.
+pub fn whole_frames(device: &str, frames: &[Vec<u8>]) -> Result<()> {
+    let address = link_address(device)?;
     let socket = packet_socket(false)?;
-    for _ in 0..count {
-        sendto(socket.as_raw_fd(), &frame, &address, MsgFlags::empty())
-            .context("sending a frame")?;
+    for frame in frames {
+        match sendto(socket.as_raw_fd(), frame, &address, MsgFlags::empty()) {
+            // A packet that is dropped on the way out; it was made all the same.
+            Ok(_) | Err(Errno::ENOBUFS) => {}
+            Err(error) => return Err(error).context("sending a frame"),
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The small networks that scenarios play in.
 
-use std::{fs, process::Command};
+use std::{any::Any, fs, process::Command, sync::Mutex};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
@@ -8,6 +8,8 @@ use crate::netns::Netns;
 
 /// MAC address of the subject's `v0`.
 pub const SUBJECT_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// MAC address of the peer's `p0`.
+pub const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// Two namespaces: the *subject*, whose drops are looked at, and its *peer*.
 ///
@@ -20,6 +22,7 @@ pub struct World {
     pub subject: Netns,
     /// The other end of the cable.
     pub peer: Netns,
+    kept: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 /// What both namespaces begin with. New namespaces inherit some sysctls from the host: pin them.
@@ -39,6 +42,7 @@ impl World {
         let world = Self {
             subject: Netns::new()?,
             peer: Netns::new()?,
+            kept: Mutex::default(),
         };
         let peer = world.peer.path();
         world.set_up(QUIET.iter().copied())?;
@@ -56,6 +60,13 @@ impl World {
             "peer: ip neigh replace 10.77.0.1 lladdr 02:00:00:00:00:01 dev p0 nud permanent",
         ])?;
         Ok(world)
+    }
+
+    /// Keeps what lines about this world's drops may still be looked up in: processes, cgroups.
+    pub fn keep(&self, thing: impl Any + Send) {
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.push(Box::new(thing));
+        }
     }
 
     /// Runs commands in the subject, or in the peer if they begin with `peer: `.

@@ -11,7 +11,7 @@ use dropwatch_tests::{
     kernel::Kernel,
     oracle::Oracle,
     run::{Outcome, Runner, Way},
-    scenario::act_as_curl,
+    stand_in,
 };
 
 const USAGE: &str = "\
@@ -25,7 +25,7 @@ usage: scenarios [OPTIONS] [FILTER]...
   --list                  show the names of the tests";
 
 fn main() -> ExitCode {
-    if let Some(status) = act_as_curl() {
+    if let Some(status) = stand_in::act() {
         return status;
     }
     match run() {

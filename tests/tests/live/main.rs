@@ -15,7 +15,7 @@ use dropwatch_tests::{
     kernel::Kernel,
     oracle::Oracle,
     run::{Outcome, Runner, Way},
-    scenario::act_as_curl,
+    stand_in,
 };
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::unistd::geteuid;
@@ -24,7 +24,7 @@ use nix::unistd::geteuid;
 const PREFIX: &str = "live/";
 
 fn main() -> ExitCode {
-    if let Some(status) = act_as_curl() {
+    if let Some(status) = stand_in::act() {
         return status;
     }
     let mut args = Arguments::from_args();
