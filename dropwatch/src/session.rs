@@ -345,28 +345,34 @@ impl Lines {
         }
         self.enricher.begin_batch();
         self.format.set_width(self.output.terminal_width());
-        transport.drain(|bytes| self.line(bytes, filters, live))
+        transport.drain(|bytes| {
+            self.line(bytes, filters, live);
+            Ok(())
+        })
     }
 
-    fn line(&mut self, bytes: &[u8], filters: &Filters, live: &mut LiveMaps) -> Result<()> {
+    fn line(&mut self, bytes: &[u8], filters: &Filters, live: &mut LiveMaps) {
         self.counts.records += 1;
         if self.room == Some(0) {
             self.counts.limited += 1;
-            return Ok(());
+            return;
         }
         let Some(decoded) = decode(bytes) else {
             self.counts.lost += 1;
             log::warn!("lost a record of {} bytes that makes no sense", bytes.len());
-            return Ok(());
+            return;
         };
         if decoded.event.present & present::PROCESS_OPEN != 0 {
             let decision = self.enricher.decide(&decoded, filters);
-            if let Some((socket, owner)) = decision.note {
-                live.set_owner(socket, &owner)?;
+            if let Some((socket, owner)) = decision.note
+                && let Err(error) = live.set_owner(socket, &owner)
+            {
+                // The next drop of the socket comes here as well, and nothing else.
+                log::debug!("{error:#}");
             }
             if !decision.matches {
                 self.counts.filtered += 1;
-                return Ok(());
+                return;
             }
         }
         let record = self.enricher.enrich(&decoded, |id| self.stacks.get(id));
@@ -381,7 +387,6 @@ impl Lines {
                 self.room = self.room.map(|room| room - 1);
             }
         }
-        Ok(())
     }
 
     /// Counts what can't be written any more as lost.
