@@ -67,10 +67,13 @@ impl<'a> Judge<'a> {
         let own =
             |text: &&String| match text.split(' ').find_map(|word| word.strip_prefix("netns=")) {
                 None | Some("-") => self.packets.iter().any(|packet| {
-                    text.contains(&format!(
-                        " {} {} > {} ",
-                        packet.protocol, packet.source, packet.destination
-                    ))
+                    let pid = format!(" pid={} ", packet.sender.pid);
+                    let sender = !self.scenario.sender_on_cpu || text.contains(&pid);
+                    sender
+                        && text.contains(&format!(
+                            " {} {} > {} ",
+                            packet.protocol, packet.source, packet.destination
+                        ))
                 }),
                 Some(netns) => {
                     let named = |packet: &Packet| packet.token("netns") == Some(netns);
@@ -184,7 +187,7 @@ impl<'a> Judge<'a> {
             let owner = packet.sender.owner();
             check("owner", field("owner") == owner, &owner);
         }
-        if let Some(class) = scenario.class_on(self.kernel) {
+        if let Some(class) = scenario.class(self.kernel) {
             check("class", line.get("class") == Some(class), class);
         }
         self.check_tokens(line, packet, &mut check);

@@ -2,7 +2,10 @@
 
 use std::{
     fs::{self, File},
-    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     thread,
 };
@@ -12,9 +15,12 @@ use nix::{
     mount::{MsFlags, mount, umount},
     sched::{CloneFlags, setns, unshare},
 };
+use rustix::io::fcntl_dupfd_cloexec;
 
 /// The name of every thread that works in a namespace: what the kernel calls its `comm`.
 pub const THREAD_NAME: &str = "dwt-worker";
+/// Namespaces are files with numbers from here on.
+const HIGH: i32 = 200;
 /// Where `ip netns` keeps its names.
 const NAMED: &str = "/run/netns";
 
@@ -24,7 +30,7 @@ const NAMED: &str = "/run/netns";
 /// its namespaces until no line about them can arrive any more.
 #[derive(Debug)]
 pub struct Netns {
-    file: File,
+    file: OwnedFd,
     inode: u64,
 }
 
@@ -48,6 +54,8 @@ impl Netns {
             .metadata()
             .context("reading the namespace's inode")?
             .ino();
+        // A runner has many; the low numbers are left to sockets, as in a process that just sends.
+        let file = fcntl_dupfd_cloexec(&file, HIGH).context("moving a file out of the way")?;
         Ok(Self { file, inode })
     }
 

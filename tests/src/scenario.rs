@@ -93,9 +93,9 @@ impl Also {
 }
 
 impl Scenario {
-    /// `class=` on `kernel`: without a reason, a closed port and a bad checksum look the same.
+    /// The class on `kernel`. Where there are no reasons, a closed port can't be told from a loss.
     #[must_use]
-    pub fn class_on(&self, kernel: Kernel) -> Option<&'static str> {
+    pub fn class(&self, kernel: Kernel) -> Option<&'static str> {
         match self.class {
             Some("refused") if kernel < REASONS => Some("drop"),
             class => class,

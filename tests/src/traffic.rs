@@ -9,12 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use etherparse::{EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, UdpHeader};
 use nix::{
     errno::Errno,
     ifaddrs::getifaddrs,
-    sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, recv, sendto, socket},
+    sys::socket::{
+        AddressFamily, LinkAddr, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv,
+        sendto, socket,
+    },
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -324,6 +327,27 @@ pub fn whole_frames(device: &str, frames: &[Vec<u8>]) -> Result<()> {
     Ok(())
 }
 
+/// Sends netlink messages to a port that nobody has.
+pub fn netlink_to_nobody(count: usize) -> Result<()> {
+    /// A number that is no process's.
+    const NOBODY: u32 = 0x7fff_fff0;
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkUserSock,
+    )
+    .context("opening a netlink socket")?;
+    for _ in 0..count {
+        let to = NetlinkAddr::new(NOBODY, 0);
+        match sendto(socket.as_raw_fd(), &[0; 64], &to, MsgFlags::empty()) {
+            Err(Errno::ECONNREFUSED) => {}
+            result => bail!("nobody was to be reached: {result:?}"),
+        }
+    }
+    Ok(())
+}
+
 /// A packet tap on one device, with the smallest buffer that the kernel gives.
 #[derive(Debug)]
 pub struct Tap(OwnedFd);
@@ -355,7 +379,7 @@ impl Tap {
 
 /// A socket for whole frames. Without a protocol it receives nothing.
 fn packet_socket(receive: bool) -> Result<OwnedFd> {
-    let protocol = receive.then_some(nix::sys::socket::SockProtocol::EthAll);
+    let protocol = receive.then_some(SockProtocol::EthAll);
     socket(
         AddressFamily::Packet,
         SockType::Raw,
