@@ -321,7 +321,7 @@ mod tests {
     use crate::scenario::SCENARIOS;
 
     const LINE: &str = "07:30:01.123456 NO_SOCKET udp 127.0.0.1:40001 > 127.0.0.1:9 len=108 if=lo \
-        at=udp_rcv+0x4 pid=1 comm=x netns=77 stack=ip_local_deliver+0x1";
+        class=refused at=udp_rcv+0x4 pid=1 comm=x netns=77 stack=ip_local_deliver+0x1";
 
     fn complaints(lines: &[&str]) -> String {
         let packets = Packet::new("udp", "127.0.0.1:40001", "127.0.0.1:9").times(2);
@@ -356,6 +356,8 @@ mod tests {
             ("netns=77", "netns=-", "netns is not"),
             ("netns=77", "netns=5", "missing"),
             (" stack=ip_local_deliver+0x1", "", "stack"),
+            ("class=refused", "class=drop", "class is not"),
+            (" if=lo", " vlan=1 if=lo", "vlan is not absent"),
             (" if=lo", " flags=SYN if=lo", "flags"),
             ("07:30", "7:30", "not a time"),
         ] {
@@ -368,6 +370,41 @@ mod tests {
         }
         assert!(complaints(&[LINE]).contains("a line is missing (1 times)"));
         assert!(complaints(&[LINE, LINE, LINE]).contains("one too many"));
+    }
+
+    #[test]
+    fn a_line_uses_up_the_expectation_that_it_fits_best() {
+        let packet = || Packet::new("udp", "127.0.0.1:40001", "127.0.0.1:9");
+        let packets = [
+            packet().with("owner", "x[1]|-"),
+            packet().with("owner", "x[1]"),
+            packet().with("owner", "x[1]").in_netns(78),
+        ];
+        let judge = Judge {
+            scenario: &SCENARIOS[0],
+            kernel: Kernel(6, 18),
+            packets: &packets,
+            namespaces: ["77".to_owned(), "78".to_owned()],
+        };
+        let line = |owner: &str, netns: &str| {
+            LINE.replace("netns=77", &format!("owner={owner} netns={netns}"))
+        };
+        let known = [line("x[1]", "78"), line("x[1]", "77"), line("x[1]", "77")];
+        assert_eq!(judge.complaints(&known), "");
+        let unknown_at_first = [line("x[1]", "77"), line("-", "77"), line("x[1]", "78")];
+        assert_eq!(judge.complaints(&unknown_at_first), "");
+        let unknown = [line("-", "77"), line("-", "77"), line("x[1]", "78")];
+        assert!(
+            judge
+                .complaints(&unknown)
+                .contains("owner is not x[1] (1 times)")
+        );
+        let of_one = [line("x[1]", "77"), line("x[1]", "77"), line("x[1]", "77")];
+        assert!(
+            judge
+                .complaints(&of_one)
+                .contains("netns is not 78 (1 times)")
+        );
     }
 
     #[test]

@@ -429,3 +429,14 @@ pub fn drain(socket: &UdpSocket) -> Result<usize> {
     }
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn values_of_tokens() {
+        assert!(fits("a|b", "b") && !fits("a|b", "c") && !fits("a|b", "a|b"));
+        assert!(fits("!a", "b") && !fits("!a", "a"));
+    }
+}
