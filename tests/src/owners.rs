@@ -17,7 +17,7 @@ use crate::{
     kernel::Kernel,
     netns::NamedNetns,
     scenario::{BASE, N, OUTPUT_DROP, REASONS, Scenario, between, local, peer, subject},
-    server::{KNOWN_AFTER, Server, Socket, counter},
+    server::{Server, Socket, counter},
     stand_in::SenderProcess,
     traffic::{self, Packet},
     world::{World, output_of, run_command},

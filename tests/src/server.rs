@@ -22,9 +22,6 @@ use crate::stand_in;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(20);
-/// After this time a look at all processes for a socket's owner has been put off long enough, even
-/// on an emulated CPU.
-pub const KNOWN_AFTER: Duration = Duration::from_millis(1500);
 
 /// A server process; it is ended on drop.
 #[derive(Debug)]
@@ -103,7 +100,6 @@ impl Server {
 
     /// Stops it in the middle of its work: its sockets stay, nobody reads them.
     pub fn freeze(&self) -> Result<()> {
-        thread::sleep(KNOWN_AFTER);
         self.signal(Signal::SIGSTOP)
     }
 
