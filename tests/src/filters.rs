@@ -522,7 +522,7 @@ impl Stage {
         let packets = self
             .world
             .subject
-            .run(|| overflow(send, local(HELD), COPIES))?;
+            .run(|| overflow(send, local(HELD), COPIES as u64))?;
         thread::sleep(OWNER_WITHIN);
         Sent::all("first", packets)
     }
@@ -650,7 +650,7 @@ impl Stage {
         let (closed, seven, wide, owned) = self.world.subject.run(|| {
             let closed = traffic::udp(local(1000), local(9), COPIES, 100)?;
             let send = || traffic::udp(local(1004), local(HELD), 1, 1000);
-            let owned = overflow(send, local(HELD), 2 * COPIES)?;
+            let owned = overflow(send, local(HELD), COPIES as u64)?;
             Ok((closed, marked(1001, 7)?, marked(1002, 0x17)?, owned))
         })?;
         let child = self.child.send()?;

@@ -97,8 +97,8 @@ pub static SCENARIOS: &[Scenario] = &[
             })?;
             let owners = [0, 1].map(|one: usize| format!("sleep[{}]+1", holders[one].0.id()));
             let send = || traffic::udp(local(40042), address, 1, 1000);
-            let sent = in_two_rounds(&owners.join("|"), |round| {
-                world.subject.run(|| overflow(send, address, round * N))
+            let sent = in_two_rounds(&owners.join("|"), || {
+                world.subject.run(|| overflow(send, address, DATAGRAMS))
             })?;
             world.keep(holders);
             Ok(sent)
@@ -192,6 +192,9 @@ pub static SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// How many datagrams a full buffer has to drop in a round.
+const DATAGRAMS: u64 = 10;
+
 /// The first kernel that says which socket was to receive the packet.
 const RECEIVING_SOCKET: Kernel = Kernel(6, 11);
 
@@ -230,24 +233,26 @@ impl Drop for Holder {
     }
 }
 
-/// Sends until the socket at `address` in the calling thread's namespace has dropped `wanted`
-/// datagrams in all, or a few more, and gives back those that it dropped meanwhile.
+/// Sends until the socket at `address` in the calling thread's namespace has dropped `wanted` more
+/// datagrams, or some more than that, and gives back those that it dropped.
 pub(crate) fn overflow(
     send: impl Fn() -> Result<Vec<Packet>>,
     address: SocketAddrV4,
-    wanted: usize,
+    wanted: u64,
 ) -> Result<Vec<Packet>> {
     let dropped = || {
-        let socket = Socket::find("udp", address)?.context("the receiver has gone")?;
-        usize::try_from(socket.drops).context("a count of drops")
+        let socket = Socket::find("udp", address)?;
+        Ok(socket.context("the receiver has gone")?.drops)
     };
     let before = dropped()?;
     let mut sent = Vec::new();
-    while dropped()? < wanted {
+    while dropped()? < before + wanted {
         ensure!(sent.len() < 10_000, "the buffer does not fill up");
         sent.extend(send()?);
     }
-    sent.truncate(dropped()? - before);
+    // On a busy machine the kernel is behind with what was sent.
+    let count = settled(dropped)? - before;
+    sent.truncate(usize::try_from(count).context("a count of drops")?);
     Ok(sent)
 }
 
@@ -258,11 +263,11 @@ pub(crate) const OWNER_WITHIN: Duration = Duration::from_secs(3);
 /// Makes drops in two rounds. A new socket's owner may not be known in the first; then it has to.
 fn in_two_rounds(
     owner: &str,
-    mut round: impl FnMut(usize) -> Result<Vec<Packet>>,
+    mut round: impl FnMut() -> Result<Vec<Packet>>,
 ) -> Result<Vec<Packet>> {
-    let mut sent = with(round(1)?, &[("owner", &format!("{owner}|-"))]);
+    let mut sent = with(round()?, &[("owner", &format!("{owner}|-"))]);
     thread::sleep(OWNER_WITHIN);
-    sent.extend(with(round(2)?, &[("owner", owner)]));
+    sent.extend(with(round()?, &[("owner", owner)]));
     Ok(sent)
 }
 
@@ -281,8 +286,8 @@ fn flooded_dnsmasq(world: &World) -> Result<Vec<Packet>> {
         Ok(vec![Packet::new("udp", peer(40046), address)])
     };
     let owner = server.owner();
-    let sent = in_two_rounds(&owner, |round| {
-        world.subject.run(|| overflow(ask, address, round * N))
+    let sent = in_two_rounds(&owner, || {
+        world.subject.run(|| overflow(ask, address, DATAGRAMS))
     })?;
     server.thaw()?;
     wait_until("dnsmasq reads all", || {
@@ -307,7 +312,7 @@ fn flooded_redis(world: &World) -> Result<Vec<Packet>> {
         .run(|| Ok(vec![connect(40046)?, connect(40047)?]))?;
     server.freeze()?;
     let owner = server.owner();
-    let sent = in_two_rounds(&owner, |_| {
+    let sent = in_two_rounds(&owner, || {
         let client = clients.pop().context("a connection")?;
         fill_receive_queue(world, &server, client)
     })?;
@@ -335,9 +340,9 @@ fn fill_receive_queue(world: &World, server: &Server, client: TcpStream) -> Resu
     for _ in 0..8 {
         (&client).write_all(&[b' '; 1400]).context("asking redis")?;
     }
+    wait_until("the receive queue fills up", || Ok(dropped()? > before))?;
     let count = usize::try_from(settled(dropped)? - before).context("a count of drops")?;
     close_silently(client)?;
-    ensure!(count > 0, "the receive queue did not fill up");
     let mut packet = Packet::new("tcp", source, subject(6379));
     if Kernel::running()? >= RECEIVING_SOCKET {
         packet = packet.with("state", "ESTABLISHED");
