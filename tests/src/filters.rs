@@ -205,7 +205,7 @@ pub static FILTERS: &[Filter] = &[
     ),
     filter(
         "func",
-        &["--func", "udp_rcv,__udp4_lib_rcv", "--netns", "{subject}"],
+        &["--func", "*udp*_rcv", "--netns", "{subject}"],
         Only(&["closed", "dev", "late"]),
     ),
     filter(

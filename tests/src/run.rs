@@ -30,7 +30,7 @@ const LINES_WITHIN: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_millis(300);
 
 /// How many filters are played at a time: each has a dropwatch with a buffer of its own.
-const SIDE_BY_SIDE: usize = 20;
+const SIDE_BY_SIDE: usize = 10;
 
 /// How many differences are worth showing.
 const SHOWN: usize = 3;
