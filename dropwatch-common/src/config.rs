@@ -61,7 +61,7 @@ pub mod filters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum RangeKind {
-    /// `--addr`: source or destination, IPv4 as mapped IPv6 (RFC 4291, 2.5.5.2).
+    /// `--addr`: source or destination; IPv4 with [`RANGE_IPV4`].
     Address = 0,
     /// `--saddr`
     Source = 1,
@@ -111,6 +111,10 @@ pub type RangeKey = [u8; 20];
 
 /// Bits of a [`RangeKey`] that are the kind's; every prefix has them all.
 pub const RANGE_KIND_BITS: u32 = 32;
+
+/// Bit of the kind in a [`RangeKey`]: the values are IPv4 addresses of 32 bits, and
+/// without it, of the kinds of addresses, IPv6 ones.
+pub const RANGE_IPV4: u32 = 1 << 8;
 
 /// The key of a value whose most significant bit is that of `high`.
 #[must_use]
@@ -164,10 +168,15 @@ pub struct OwnerEntry {
     pub tgid: u32,
     /// Process that was found not to hold it, 0 if none was looked at.
     pub not_tgid: u32,
-    /// Whether `--pid` and `--comm` want it: one of [`verdict`].
+    /// Whether `--pid` and `--comm` want it: one of [`verdict`]. User space writes
+    /// entries with a verdict and without a process, the kernel side those with a
+    /// process that it has seen.
     pub verdict: u32,
     /// Always zero.
     pub padding: u32,
+    /// The key: an entry is taken for another socket without a grace period, and
+    /// may be so while it is read.
+    pub inode: u64,
     /// Name of the process, NUL-padded.
     pub comm: [u8; COMM_LEN],
 }
@@ -202,5 +211,5 @@ pub struct Counters {
 }
 
 const _: () = {
-    assert!(size_of::<OwnerEntry>() == 40);
+    assert!(size_of::<OwnerEntry>() == 48);
 };

@@ -29,6 +29,8 @@ pub struct Tuple {
     pub version: u8,
     /// Whether the addresses are known: of IP, or of ARP.
     pub has_addresses: bool,
+    /// Whether they are those of IPv4.
+    pub is_ipv4: bool,
     /// Whether the IP protocol is known.
     pub has_protocol: bool,
     /// IP protocol, behind IPv6 extension headers.
@@ -89,6 +91,7 @@ impl Tuple {
         self.ethertype = ethertype;
         self.version = 0;
         self.has_addresses = false;
+        self.is_ipv4 = false;
         self.has_protocol = false;
         self.has_ports = false;
         let at = self.skip_vlan_tags(bytes, network_offset);
@@ -166,6 +169,7 @@ impl Tuple {
         }
         self.version = 4;
         self.has_addresses = true;
+        self.is_ipv4 = true;
         self.source = mapped([header[12], header[13], header[14], header[15]]);
         self.destination = mapped([header[16], header[17], header[18], header[19]]);
         let total_len = u32::from(u16::from_be_bytes([header[2], header[3]]));
@@ -223,6 +227,7 @@ impl Tuple {
         };
         if header == ARP_IPV4_ETHERNET {
             self.has_addresses = true;
+            self.is_ipv4 = true;
             self.source = mapped(sender);
             self.destination = mapped(target);
         }

@@ -8,7 +8,8 @@ use aya_ebpf::{helpers::bpf_get_current_comm, maps::lpm_trie::Key};
 use dropwatch_common::{
     config::{
         CGROUP_NAMED, CGROUP_OF_CONTAINER, IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, MAX_MARKS,
-        OWNER_VALID_NS, PROTOCOL_BITS, RANGE_KIND_BITS, RangeKind, filters, range_key, verdict,
+        OWNER_VALID_NS, OwnerEntry, PROTOCOL_BITS, RANGE_IPV4, RANGE_KIND_BITS, RangeKind, filters,
+        range_key, verdict,
     },
     event::{COMM_LEN, DropEvent, MAX_FRAMES, present},
     tuple::{Bytes, Tuple},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 /// Deepest nest of cgroups that is searched.
-const MAX_CGROUP_DEPTH: usize = 16;
+const MAX_CGROUP_DEPTH: usize = 32;
 
 /// What `--pid` and `--comm` say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,10 +63,14 @@ fn is_in(kind: RangeKind, value: u64, bits: u32) -> bool {
     is_in_ranges(kind as u32, bits, value << (64 - bits), 0)
 }
 
-/// Whether an address lies in a range of `kind`.
+/// Whether an address lies in a range of `kind`; IPv4 is in the last four bytes.
 #[inline(always)]
-fn address_is_in(kind: RangeKind, address: &[u8; 16]) -> bool {
+fn address_is_in(kind: RangeKind, address: &[u8; 16], is_ipv4: bool) -> bool {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *address;
+    if is_ipv4 {
+        let value = u64::from(u32::from_be_bytes([m, n, o, p]));
+        return is_in_ranges(kind as u32 | RANGE_IPV4, 32, value << 32, 0);
+    }
     let high = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
     let low = u64::from_be_bytes([i, j, k, l, m, n, o, p]);
     is_in_ranges(kind as u32, 128, high, low)
@@ -82,7 +87,7 @@ fn keeps(kind: RangeKind, is_known: bool, value: u64, bits: u32) -> bool {
 /// of its ranges.
 #[inline(always)]
 fn excludes_not(kind: RangeKind, is_known: bool, value: u64, bits: u32) -> bool {
-    !range_is_on(kind) || !(is_known && is_in(kind, value, bits))
+    !(range_is_on(kind) && is_known && is_in(kind, value, bits))
 }
 
 /// Decides on what every attach point knows: why and where.
@@ -102,19 +107,25 @@ pub(crate) fn is_socket_receive(location: u64) -> bool {
     range_is_on(RangeKind::SocketReceive) && is_in(RangeKind::SocketReceive, location, 64)
 }
 
-/// Whether one of the first `count` frames is in a function of `--stack-func`.
+/// Whether the call site or one of its callers is in a function of `--stack-func`.
+///
+/// The first frames of the stack are those of the program and of the function that
+/// frees, up to the one with the address of the call site. Where none has it (a
+/// function can give itself as the call site), all count.
 #[inline(never)]
-pub(crate) fn stack_matches(frames: &[u64; MAX_FRAMES], count: usize) -> bool {
+pub(crate) fn stack_matches(frames: &[u64; MAX_FRAMES], count: usize, location: u64) -> bool {
+    let mut matches = false;
     for (index, &frame) in frames.iter().enumerate() {
         if index >= count {
-            return false;
+            break;
+        }
+        if frame == location {
+            matches = false;
         }
         // The call, not the address behind it: that can belong to another function.
-        if is_in(RangeKind::StackFunction, frame.wrapping_sub(1), 64) {
-            return true;
-        }
+        matches |= is_in(RangeKind::StackFunction, frame.wrapping_sub(1), 64);
     }
-    false
+    matches
 }
 
 /// Decides on what the `struct sk_buff` says, as far as it was read.
@@ -194,13 +205,14 @@ fn family_matches(version: u8) -> bool {
 #[inline(always)]
 fn addresses_match(tuple: &Tuple) -> bool {
     let is_known = tuple.has_addresses;
-    (!range_is_on(RangeKind::Source) || is_known && address_is_in(RangeKind::Source, &tuple.source))
+    (!range_is_on(RangeKind::Source)
+        || is_known && address_is_in(RangeKind::Source, &tuple.source, tuple.is_ipv4))
         && (!range_is_on(RangeKind::Destination)
-            || is_known && address_is_in(RangeKind::Destination, &tuple.destination))
+            || is_known && address_is_in(RangeKind::Destination, &tuple.destination, tuple.is_ipv4))
         && (!range_is_on(RangeKind::Address)
             || is_known
-                && (address_is_in(RangeKind::Address, &tuple.source)
-                    || address_is_in(RangeKind::Address, &tuple.destination)))
+                && (address_is_in(RangeKind::Address, &tuple.source, tuple.is_ipv4)
+                    || address_is_in(RangeKind::Address, &tuple.destination, tuple.is_ipv4)))
 }
 
 #[inline(always)]
@@ -302,15 +314,24 @@ pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
     if !is_on(filters::PID | filters::COMM) {
         return Decision::Match;
     }
-    let event = &scratch.event;
     match verdict {
         verdict::MATCH => Decision::Match,
+        verdict::NO_MATCH if is_of_wanted_task(scratch, socket) => Decision::Match,
         verdict::NO_MATCH => Decision::NoMatch,
-        verdict::NOBODY if task_matches(event.tgid) => Decision::Match,
+        verdict::NOBODY if task_matches(scratch.event.tgid) => Decision::Match,
         verdict::NOBODY => Decision::NoMatch,
-        _ if event.present & present::OWNER != 0 && owner_matches(event) => Decision::Match,
+        _ if scratch.event.present & present::OWNER != 0 && owner_matches(&scratch.event) => {
+            Decision::Match
+        }
         _ => Decision::Open,
     }
+}
+
+/// Whether the task on the CPU is wanted and holds the socket: it can be a new
+/// process, of which the verdict on the socket's other holders knows nothing.
+#[inline(always)]
+fn is_of_wanted_task(scratch: &mut Scratch, socket: u64) -> bool {
+    task_matches(scratch.event.tgid) && Task::current().holds(socket, &mut scratch.files)
 }
 
 /// Notes the owner of the socket at `socket` in the event, and returns the
@@ -318,16 +339,18 @@ pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
 #[inline(never)]
 fn owner(scratch: &mut Scratch, socket: u64) -> u32 {
     let event = &mut scratch.event;
-    if let Some(known) = OWNERS.get_ptr_mut(event.socket_inode) {
-        // SAFETY: the pointer comes from the map; another CPU may write the entry
-        // at the same time, and then this drop takes a part of each.
-        let known = unsafe { &mut *known };
-        if known.expires_ns > event.time_ns {
+    if let Some(known) = OWNERS.get_ptr(event.socket_inode) {
+        // SAFETY: the pointer comes from the map. Another CPU may write the entry at
+        // the same time, or the kernel may take it for another socket: so a copy is
+        // taken, and looked at afterwards.
+        scratch.owner = unsafe { known.read_volatile() };
+        let known = &scratch.owner;
+        if known.inode == event.socket_inode && known.expires_ns > event.time_ns {
             if known.tgid != 0 {
                 event.owner_tgid = known.tgid;
                 event.owner_comm = known.comm;
                 event.present |= present::OWNER;
-                return known.verdict;
+                return verdict::OPEN;
             }
             if known.verdict != verdict::OPEN || known.not_tgid == event.tgid {
                 return known.verdict;
@@ -344,9 +367,11 @@ fn owner(scratch: &mut Scratch, socket: u64) -> u32 {
 fn look_at_task(scratch: &mut Scratch, socket: u64) {
     let event = &mut scratch.event;
     let entry = &mut scratch.owner;
+    entry.inode = event.socket_inode;
     entry.expires_ns = event.time_ns + OWNER_VALID_NS;
     entry.tgid = 0;
     entry.not_tgid = event.tgid;
+    entry.verdict = verdict::OPEN;
     let task = Task::current();
     if event.tgid != 0
         && task.holds(socket, &mut scratch.files)
@@ -357,8 +382,9 @@ fn look_at_task(scratch: &mut Scratch, socket: u64) {
         event.owner_comm = entry.comm;
         event.present |= present::OWNER;
     }
+    let entry: &OwnerEntry = &scratch.owner;
     // A map that takes no more knows less, and nothing else.
-    let _known_less = OWNERS.insert(event.socket_inode, &scratch.owner, 0);
+    let _known_less = OWNERS.insert(event.socket_inode, entry, 0);
 }
 
 /// Whether the task on the CPU is one that `--pid` and `--comm` name.

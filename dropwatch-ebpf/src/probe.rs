@@ -411,7 +411,7 @@ fn fill_socket(sock: Sock, event: &mut DropEvent) -> Socket {
     event.present |= present::SOCKET;
     event.socket_state = state;
     event.socket_family = family;
-    let full = sock.full(state);
+    let full = sock.full(state, family);
     event.socket_protocol = full.protocol();
     let cgroup = full.cgroup();
     event.socket_cgroup = cgroup.id();
@@ -448,7 +448,8 @@ fn fill_stack<C: StackIdContext>(ctx: &C, scratch: &mut Scratch) -> Option<usize
     }
     if filter::range_is_on(RangeKind::StackFunction) {
         let frames = copy_stack(ctx, scratch, bytes);
-        return filter::stack_matches(&scratch.frames, frames).then_some(frames);
+        return filter::stack_matches(&scratch.frames, frames, scratch.event.location)
+            .then_some(frames);
     }
     match ctx.get_stackid(&STACKS, 0) {
         Ok(id) => {

@@ -57,7 +57,7 @@ pub struct Cli {
     )]
     pub stack: Option<u32>,
 
-    /// Show no stack; the kernel then does not look at it at all
+    /// Show no stack; the kernel then looks at it for --stack-func alone
     #[arg(long, help_heading = "Output")]
     pub no_stack: bool,
 
@@ -153,18 +153,34 @@ pub struct FilterArgs {
     pub daddr: Vec<String>,
 
     /// Only packets from or to these ports, as 443 or 8000-8100
-    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "N|A-B",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     pub port: Vec<String>,
 
     /// Only packets from these ports
-    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "N|A-B",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     pub sport: Vec<String>,
 
     /// Only packets to these ports
-    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "N|A-B",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     pub dport: Vec<String>,
 
-    /// Only these protocols, by the name that lines show or by IP protocol number
+    /// Only these IP protocols and ethertypes, by the name that lines show or the
+    /// number of an IP protocol
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',')]
     pub proto: Vec<String>,
 
@@ -193,15 +209,28 @@ pub struct FilterArgs {
     pub exclude_func: Vec<String>,
 
     /// Only drops with one of these functions anywhere in the stack
+    ///
+    /// The call site and all of its callers count, also those that the line does
+    /// not show, and with --no-stack.
     #[arg(long, value_name = "FUNCTION", value_delimiter = ',')]
     pub stack_func: Vec<String>,
 
     /// Only packets whose mark is this value, or has it under a mask
-    #[arg(long, value_name = "VALUE[/MASK]", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "VALUE[/MASK]",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     pub mark: Vec<String>,
 
     /// Only packets of this many bytes, the number that lines show as len=
-    #[arg(long, value_name = "N|A-B", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "N|A-B",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
     pub len: Vec<String>,
 
     /// Only packets of this container: its name, or the start of its id

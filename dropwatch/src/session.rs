@@ -34,8 +34,9 @@ use crate::{
     system::{PendingSymbols, System},
 };
 
-/// How often `--container` looks for containers that have come or gone.
-const CONTAINERS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it is looked at what the names of `--netns` and `--container` stand
+/// for.
+const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the account is given with `-v`.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
@@ -61,6 +62,11 @@ pub async fn run(config: &Config) -> Result<()> {
     let btf = Btf::load(config.kernel_btf.as_deref())?;
     let mut system = System::new(ReasonNames::new(&btf, Path::new(BTF_FOLDER)), symbols);
     let mut filters = config.filters.resolve(&mut system)?;
+    for pid in &config.filters.pids {
+        if !Path::new("/proc").join(pid.to_string()).exists() {
+            log::warn!("--pid {pid}: there is no such process now");
+        }
+    }
     if !bpf::names_receiver(&btf) {
         filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
     }
@@ -81,6 +87,7 @@ pub async fn run(config: &Config) -> Result<()> {
         config,
         kernel,
         filters,
+        last_warning: String::new(),
         transport,
         lines: Lines {
             stacks,
@@ -154,6 +161,8 @@ struct Session<'a> {
     kernel: KernelSide,
     /// The filters as the kernel side has them.
     filters: KernelFilters,
+    /// What was last said of a name that can't be looked up.
+    last_warning: String,
     transport: Transport,
     lines: Lines,
 }
@@ -170,7 +179,7 @@ impl Session<'_> {
             Ok(Reader::Gone) => Ok(()),
             Ok(Reader::Present) => self.report_end(),
             Err(error) => {
-                self.lines.give_up(&mut self.transport)?;
+                self.lines.give_up(&mut self.transport);
                 self.report_end()?;
                 Err(error)
             }
@@ -202,9 +211,10 @@ impl Session<'_> {
         let mut account_due = interval(ACCOUNT_INTERVAL);
         account_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         account_due.tick().await;
-        let mut containers_due = interval(CONTAINERS_INTERVAL);
-        containers_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let follows_containers = !self.config.filters.containers.is_empty();
+        let mut names_due = interval(NAMES_INTERVAL);
+        names_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let wanted = &self.config.filters;
+        let has_names = !wanted.containers.is_empty() || !wanted.netns.is_empty();
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
@@ -221,12 +231,12 @@ impl Session<'_> {
                 _ = account_due.tick(), if self.config.verbose => {
                     report(&self.account()?.settled());
                 }
-                _ = containers_due.tick(), if follows_containers => self.follow_containers()?,
+                _ = names_due.tick(), if has_names => self.follow_names(),
                 result = diagnostics.show() => result?,
                 result = self.lines.output.writable(), if self.lines.output.is_pending() => result?,
                 result = self.transport.wait(drained), if !self.lines.output.is_full() => result?,
             }
-            drained = self.drain()?;
+            drained = self.drain();
             if self.lines.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
@@ -241,7 +251,7 @@ impl Session<'_> {
     async fn drain_until(&mut self, deadline: Instant) -> Result<Reader> {
         loop {
             let was_full = self.lines.output.is_full();
-            let drained = self.drain()?;
+            let drained = self.drain();
             if self.lines.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
@@ -252,7 +262,7 @@ impl Session<'_> {
                 select! {
                     result = self.lines.output.writable() => result?,
                     () = sleep_until(deadline) => {
-                        self.lines.give_up(&mut self.transport)?;
+                        self.lines.give_up(&mut self.transport);
                         return Ok(Reader::Present);
                     }
                 }
@@ -260,21 +270,39 @@ impl Session<'_> {
         }
     }
 
-    fn drain(&mut self) -> Result<usize> {
+    fn drain(&mut self) -> usize {
         let filters = &self.config.filters;
         self.lines
             .drain(&mut self.transport, filters, &mut self.kernel.live)
     }
 
-    /// Tells the kernel side which control groups and network namespaces are
-    /// those of `--container` now.
-    fn follow_containers(&mut self) -> Result<()> {
-        let containers = self.lines.enricher.containers();
-        containers.refresh();
-        self.config
-            .filters
-            .set_containers(&mut self.filters, |name| containers.find_container(name))?;
-        self.kernel.live.update(&self.filters)
+    /// Tells the kernel side what the names of `--netns` and `--container` stand
+    /// for now. What can't be told stays as it was, and is no reason to end.
+    fn follow_names(&mut self) {
+        let mut filters = self.filters.clone();
+        match self.look_up_names(&mut filters) {
+            Ok(()) => self.filters = filters,
+            Err(error) => {
+                let error = format!("{error:#}");
+                if self.last_warning != error {
+                    log::warn!("keeping the filters as they were: {error}");
+                    self.last_warning = error;
+                }
+            }
+        }
+    }
+
+    fn look_up_names(&mut self, filters: &mut KernelFilters) -> Result<()> {
+        let wanted = &self.config.filters;
+        let enricher = &mut self.lines.enricher;
+        enricher.begin_batch();
+        if !wanted.netns.is_empty() {
+            wanted.set_netns(filters, |name| enricher.find_netns(name))?;
+        }
+        if !wanted.containers.is_empty() {
+            wanted.set_containers(filters, |name| enricher.find_container(name))?;
+        }
+        self.kernel.live.update(filters)
     }
 
     fn account(&self) -> Result<Account> {
@@ -339,16 +367,13 @@ impl Lines {
         transport: &mut Transport,
         filters: &Filters,
         live: &mut LiveMaps,
-    ) -> Result<usize> {
+    ) -> usize {
         if self.output.is_full() {
-            return Ok(0);
+            return 0;
         }
         self.enricher.begin_batch();
         self.format.set_width(self.output.terminal_width());
-        transport.drain(|bytes| {
-            self.line(bytes, filters, live);
-            Ok(())
-        })
+        transport.drain(|bytes| self.line(bytes, filters, live))
     }
 
     fn line(&mut self, bytes: &[u8], filters: &Filters, live: &mut LiveMaps) {
@@ -390,14 +415,9 @@ impl Lines {
     }
 
     /// Counts what can't be written any more as lost.
-    fn give_up(&mut self, transport: &mut Transport) -> Result<()> {
+    fn give_up(&mut self, transport: &mut Transport) {
         let mut lost = self.output.lines_pending();
-        while transport.drain(|_| {
-            lost += 1;
-            Ok(())
-        })? > 0
-        {}
+        while transport.drain(|_| lost += 1) > 0 {}
         self.counts.lost += lost;
-        Ok(())
     }
 }

@@ -8,6 +8,10 @@ use crate::config::{
     SOCK_SOCKET, SOCK_STATE, SOCKET_INODE,
 };
 
+/// Address families, `include/linux/socket.h`.
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
 /// States in `include/net/tcp_states.h` in which a socket is not a full one.
 const TIME_WAIT: u8 = 6;
 const NEW_SYN_RECV: u8 = 12;
@@ -47,10 +51,12 @@ impl Sock {
     /// The full socket that stands behind one in `state`: itself, the listener
     /// of a request, or none.
     #[inline(always)]
-    pub(crate) fn full(self, state: u8) -> FullSock {
+    pub(crate) fn full(self, state: u8, family: u16) -> FullSock {
+        // Other families use the numbers for states of their own.
+        let is_inet = matches!(family, AF_INET | AF_INET6);
         let address = match state {
-            TIME_WAIT => 0,
-            NEW_SYN_RECV => read::pointer(self.address, SOCK_LISTENER.load()),
+            TIME_WAIT if is_inet => 0,
+            NEW_SYN_RECV if is_inet => read::pointer(self.address, SOCK_LISTENER.load()),
             _ => self.address,
         };
         FullSock { address }

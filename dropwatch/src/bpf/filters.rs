@@ -71,15 +71,16 @@ impl LiveMaps {
              ask for fewer functions, reasons or networks",
             prefixes.len()
         );
-        for (key, bits) in prefixes.difference(&self.prefixes) {
-            self.ranges
-                .insert(&Key::new(*bits, *key), 0, 0)
-                .context("adding a range to the filters")?;
-        }
+        // First those that go: both together may be too many.
         for (key, bits) in self.prefixes.difference(&prefixes) {
             self.ranges
                 .remove(&Key::new(*bits, *key))
                 .context("removing a range from the filters")?;
+        }
+        for (key, bits) in prefixes.difference(&self.prefixes) {
+            self.ranges
+                .insert(&Key::new(*bits, *key), 0, 0)
+                .context("adding a range to the filters")?;
         }
         self.prefixes = prefixes;
         self.update_cgroups(filters)
@@ -136,7 +137,7 @@ fn entries(range: &Range) -> Vec<(RangeKey, u32)> {
     let entry = |(value, bits): (u128, u32)| {
         let left_aligned = value << (128 - range.bits);
         let key = range_key(
-            range.kind as u32,
+            range.key_kind(),
             (left_aligned >> 64) as u64,
             left_aligned as u64,
         );

@@ -34,10 +34,7 @@ pub enum Transport {
 impl Transport {
     /// Hands the records that wait to `handle`, and returns their number: of the
     /// ring buffer a thousand at most, of the perf buffers what they hold.
-    ///
-    /// # Errors
-    /// Those of `handle`.
-    pub fn drain(&mut self, mut handle: impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+    pub fn drain(&mut self, mut handle: impl FnMut(&[u8])) -> usize {
         match self {
             Self::Ring(ring) => ring.drain(&mut handle),
             Self::Perf(perf) => perf.drain(&mut handle),
@@ -88,18 +85,18 @@ impl RingTransport {
         })
     }
 
-    fn drain(&mut self, handle: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+    fn drain(&mut self, handle: &mut impl FnMut(&[u8])) -> usize {
         let ring = self.ring.get_mut();
         let mut drained = 0;
         while drained < DRAIN_LIMIT {
             let Some(record) = ring.next() else { break };
             drained += 1;
-            handle(&record)?;
+            handle(&record);
         }
         if drained > 0 {
             self.asked = false;
         }
-        Ok(drained)
+        drained
     }
 
     async fn wait(&mut self) -> Result<()> {
@@ -163,7 +160,7 @@ impl PerfTransport {
         })
     }
 
-    fn drain(&mut self, handle: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<usize> {
+    fn drain(&mut self, handle: &mut impl FnMut(&[u8])) -> usize {
         self.bytes.clear();
         self.index.clear();
         for buffer in &mut self.buffers {
@@ -172,9 +169,9 @@ impl PerfTransport {
         // Each buffer is in order of time, all of them together are not.
         self.index.sort_by_key(|(time, ..)| *time);
         for &(_, start, end) in &self.index {
-            handle(self.bytes.get(start..end).unwrap_or_default())?;
+            handle(self.bytes.get(start..end).unwrap_or_default());
         }
-        Ok(self.index.len())
+        self.index.len()
     }
 
     async fn wait(&mut self) -> Result<()> {

@@ -53,8 +53,6 @@ pub struct ContainerMatch {
     /// Ids of the containers' own cgroups (a container has one): enough where ancestors are
     /// compared. Empty without cgroup2.
     pub cgroups: Vec<u64>,
-    /// Ids of all cgroups below them.
-    pub below: Vec<u64>,
     /// Inode numbers of the network namespaces that are theirs alone.
     pub own_namespaces: Vec<u32>,
     /// Inode numbers of all network namespaces that they live in, but for the host's.
@@ -398,7 +396,6 @@ impl Containers {
                 found.cgroups.push(id);
             }
         }
-        found.below = self.tree.below(&found.cgroups);
         for (inode, (container, pod)) in self.processes.groups() {
             let is_in = |target: &Target| target.is_in(container.as_ref(), pod.as_ref());
             if targets.iter().any(is_in) {

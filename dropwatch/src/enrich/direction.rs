@@ -4,12 +4,14 @@
 //!
 //! - `local`: the device is the loopback device, or the packet came from it.
 //! - `fwd`: it was received, and its route hands received packets to a function
-//!   that forwards them, or its device is no longer the one that it came from.
-//! - `rx`: it was received otherwise.
+//!   that forwards them; or to none that keeps them, and its device is no longer
+//!   the one that it came from.
+//! - `rx`: it was received otherwise, and its device is still that one, or its
+//!   route leads to this host.
 //! - `tx`: it was not received, and has a route or a packet socket.
 //!
 //! A packet of which none of these holds has no direction: one that a driver has
-//! just made, say.
+//! just made, or one that a bridge takes from one device to another.
 
 use dropwatch_common::event::{DropEvent, present};
 
@@ -26,6 +28,9 @@ const AF_PACKET: u16 = 17;
 /// (`net/ipv4/route.c`, `net/ipv6/route.c`).
 const FORWARDERS: [&str; 4] = ["ip_forward", "ip6_forward", "ip_mr_input", "ip6_mr_input"];
 
+/// Those of routes to this host.
+const LOCAL: [&str; 2] = ["ip_local_deliver", "ip6_input"];
+
 /// Which way the packet of `event` was going; `name` is that of the function at
 /// [`DropEvent::dst_input`].
 pub(super) fn of(event: &DropEvent, name: Option<&str>) -> Option<Direction> {
@@ -38,12 +43,14 @@ pub(super) fn of(event: &DropEvent, name: Option<&str>) -> Option<Direction> {
         return Some(Direction::Local);
     }
     if event.iif != 0 {
-        let is_routed_on = name.is_some_and(|name| FORWARDERS.contains(&name));
         let has_moved = device.is_some_and(|device| device != event.iif);
-        return Some(match is_routed_on || has_moved {
-            true => Direction::Forward,
-            false => Direction::Receive,
-        });
+        return match name {
+            Some(name) if FORWARDERS.contains(&name) => Some(Direction::Forward),
+            Some(name) if LOCAL.contains(&name) => Some(Direction::Receive),
+            Some(_) if has_moved => Some(Direction::Forward),
+            None if has_moved => None,
+            _ => Some(Direction::Receive),
+        };
     }
     let is_of_packet_socket = has(present::SOCKET) && event.socket_family == AF_PACKET;
     (has(present::DST) || is_of_packet_socket).then_some(Direction::Transmit)
@@ -76,10 +83,17 @@ mod tests {
             direction(received, Some("ip_forward")),
             Some(Direction::Forward)
         );
+        let moved = |event: &mut DropEvent| event.iif = 3;
         assert_eq!(
-            direction(|event| event.iif = 3, None),
+            direction(moved, Some("dst_discard")),
             Some(Direction::Forward)
         );
+        assert_eq!(
+            direction(moved, Some("ip_local_deliver")),
+            Some(Direction::Receive)
+        );
+        // Up or through a bridge: who knows.
+        assert_eq!(direction(moved, None), None);
         assert_eq!(
             direction(|event| event.present |= present::DST, None),
             Some(Direction::Transmit)

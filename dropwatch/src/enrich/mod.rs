@@ -17,6 +17,7 @@ mod throttle;
 
 use std::{net::SocketAddr, path::Path, time::Instant};
 
+use anyhow::Result;
 use dropwatch_common::{
     config::{OWNER_VALID_NS, OwnerEntry, verdict},
     event::{DropEvent, present},
@@ -25,7 +26,7 @@ use dropwatch_common::{
 use self::{
     class::Classes,
     clock::Clock,
-    container::Containers,
+    container::{ContainerMatch, Containers},
     location::{Locations, StackSource},
     netns::NetnsNames,
     owner::{Flow, Owners},
@@ -42,7 +43,10 @@ use crate::{
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
 const NOBODY_VALID_NS: u64 = 100_000_000;
 
-/// Numbers of `include/uapi/linux/in.h` and `include/net/tcp_states.h`.
+/// Numbers of `include/linux/socket.h`, `include/uapi/linux/in.h` and
+/// `include/net/tcp_states.h`.
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u8 = 6;
 const TCP_TIME_WAIT: u8 = 6;
 const TCP_NEW_SYN_RECV: u8 = 12;
@@ -102,9 +106,20 @@ impl Enricher {
         self.owners.prepare(Instant::now());
     }
 
-    /// The containers of the system, for `--container`.
-    pub fn containers(&mut self) -> &mut Containers {
-        &mut self.containers
+    /// Inode number of the network namespace that `name` stands for now.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find_netns(&mut self, name: &str) -> Result<u32> {
+        self.netns.resolve(name, &mut self.containers)
+    }
+
+    /// What the container of this name has now.
+    ///
+    /// # Errors
+    /// The name can be that of several.
+    pub fn find_container(&mut self, name: &str) -> Result<ContainerMatch> {
+        self.containers.find_container(name)
     }
 
     /// Decides `--pid` and `--comm` where the kernel side could not: by all
@@ -135,32 +150,8 @@ impl Enricher {
         Decision {
             matches: answer.unwrap_or_else(by_task),
             note: has(present::SOCKET_INODE)
-                .then(|| (event.socket_inode, self.owner_entry(event, answer))),
+                .then(|| (event.socket_inode, owner_entry(event, answer))),
         }
-    }
-
-    /// What the kernel side should know of the event's socket.
-    fn owner_entry(&mut self, event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
-        let (verdict, valid_ns) = match answer {
-            Some(true) => (verdict::MATCH, OWNER_VALID_NS),
-            Some(false) => (verdict::NO_MATCH, OWNER_VALID_NS),
-            None => (verdict::NOBODY, NOBODY_VALID_NS),
-        };
-        let mut entry = OwnerEntry {
-            expires_ns: event.time_ns + valid_ns,
-            verdict,
-            ..OwnerEntry::default()
-        };
-        let owner = self
-            .owners
-            .of_socket(event.socket_inode, event.tgid, self.now);
-        if let Some(owner) = owner {
-            entry.tgid = owner.pid;
-            for (byte, source) in entry.comm.iter_mut().zip(&owner.comm) {
-                *byte = *source;
-            }
-        }
-        entry
     }
 
     /// Notes what the kernel side knows of the owner.
@@ -280,6 +271,22 @@ impl Enricher {
     }
 }
 
+/// What the kernel side should know of the event's socket. Only the verdict: what
+/// it noted of a process would come back as what it has seen.
+fn owner_entry(event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
+    let (verdict, valid_ns) = match answer {
+        Some(true) => (verdict::MATCH, OWNER_VALID_NS),
+        Some(false) => (verdict::NO_MATCH, OWNER_VALID_NS),
+        None => (verdict::NOBODY, NOBODY_VALID_NS),
+    };
+    OwnerEntry {
+        inode: event.socket_inode,
+        expires_ns: event.time_ns + valid_ns,
+        verdict,
+        ..OwnerEntry::default()
+    }
+}
+
 /// Reads the captured headers.
 fn parse(decoded: &Decoded<'_>) -> Packet {
     let event = &decoded.event;
@@ -307,8 +314,10 @@ fn parse(decoded: &Decoded<'_>) -> Packet {
 /// The state of the packet's socket, if that is one of TCP. Of requests and
 /// time-wait sockets only TCP's have a state of their own.
 fn tcp_state(event: &DropEvent) -> Option<TcpState> {
-    let is_tcp = event.socket_protocol == IPPROTO_TCP
-        || matches!(event.socket_state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV);
+    let is_inet = matches!(event.socket_family, AF_INET | AF_INET6);
+    let is_tcp = is_inet
+        && (event.socket_protocol == IPPROTO_TCP
+            || matches!(event.socket_state, TCP_TIME_WAIT | TCP_NEW_SYN_RECV));
     (event.present & present::SOCKET != 0 && is_tcp).then_some(TcpState(event.socket_state))
 }
 

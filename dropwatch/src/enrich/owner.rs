@@ -40,7 +40,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 pub use self::tables::Flow;
 use self::{
@@ -327,9 +327,9 @@ impl Owners {
         }
     }
 
-    /// Scans all processes and returns when that is done: to be called once at
-    /// the start, so that all sockets that exist are known.
-    pub fn scan(&mut self, now: Instant) {
+    /// Scans all processes and returns when that is done.
+    #[cfg(test)]
+    fn scan(&mut self, now: Instant) {
         let start = Instant::now();
         let scan = Scan::take(&self.proc);
         self.scanned.replace(scan, now, start.elapsed());
@@ -339,25 +339,6 @@ impl Owners {
     /// then known when the first drop comes.
     pub fn prepare(&mut self, now: Instant) {
         self.request_scan(URGENT, now);
-    }
-
-    /// The sockets that had a holder for which `matches` holds at the last scan.
-    ///
-    /// `matches` is asked once for each process.
-    pub fn sockets_where(&self, mut matches: impl FnMut(&Process<'_>) -> bool) -> FxHashSet<u64> {
-        let mut verdicts = FxHashMap::default();
-        let scan = &self.scanned.scan;
-        let matching = scan.holdings().iter().filter(|held| {
-            *verdicts.entry(held.pid).or_insert_with(|| {
-                let directory = self.proc.process(held.pid);
-                matches(&Process {
-                    pid: held.pid,
-                    name: scan.name(held.pid).unwrap_or_default(),
-                    directory: directory.as_ref(),
-                })
-            })
-        });
-        matching.map(|held| held.inode).collect()
     }
 
     /// Owner of the socket with this inode; `None` if no process holds it or

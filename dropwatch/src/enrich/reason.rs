@@ -243,7 +243,7 @@ impl ReasonNames {
         let hint = if nearest.is_empty() {
             String::new()
         } else {
-            format!(", but {nearest}")
+            format!("; it has {nearest}")
         };
         let what = if has_wildcards(plain) {
             "that fits"

@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use dropwatch_common::{
-    config::{IFACE_KEEP, IFACE_TURN_DOWN, Mark, PROTOCOL_BITS, RangeKind, filters},
+    config::{IFACE_KEEP, IFACE_TURN_DOWN, Mark, PROTOCOL_BITS, RANGE_IPV4, RangeKind, filters},
     event::{COMM_LEN, IFNAME_LEN},
-    tuple::mapped,
 };
 use ipnet::IpNet;
 
@@ -32,23 +31,28 @@ impl Range {
 
     fn of_network(kind: RangeKind, network: &IpNet) -> Self {
         let number = |address| match address {
-            IpAddr::V4(address) => u128::from_be_bytes(mapped(address.octets())),
+            IpAddr::V4(address) => u128::from(u32::from(address)),
             IpAddr::V6(address) => u128::from(address),
-        };
-        let values = match network {
-            IpNet::V4(_) => number(network.network())..=number(network.broadcast()),
-            IpNet::V6(_) => {
-                let first = number(network.network());
-                // Not `broadcast`: the last address of an IPv6 network is one as any.
-                let rest = u128::MAX.checked_shr(u32::from(network.prefix_len()));
-                first..=first | rest.unwrap_or(0)
-            }
         };
         Self {
             kind,
-            bits: 128,
-            values,
+            bits: u32::from(network.max_prefix_len()),
+            values: number(network.network())..=number(network.broadcast()),
         }
+    }
+
+    /// The first part of the keys of the map `RANGES`.
+    pub fn key_kind(&self) -> u32 {
+        let is_address = matches!(
+            self.kind,
+            RangeKind::Address | RangeKind::Source | RangeKind::Destination
+        );
+        let family = if is_address && self.bits == 32 {
+            RANGE_IPV4
+        } else {
+            0
+        };
+        self.kind as u32 | family
     }
 
     /// A range of code addresses.
@@ -140,6 +144,14 @@ pub struct KernelFilters {
     pub container_cgroups: Vec<u64>,
     /// Entries of the map `MARKS`.
     pub marks: Vec<Mark>,
+    /// Inode numbers that the values of `--netns` stand for, if any.
+    pub netns: BTreeMap<String, Option<u32>>,
+}
+
+/// Whether a value of `--netns` is a name or path, which can come to stand for
+/// another namespace.
+fn is_name(value: &str) -> bool {
+    !value.starts_with("pid:") && !value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl KernelFilters {
@@ -268,11 +280,76 @@ impl Filters {
                 kernel.add(kind, code.iter().map(|it| Range::of_code(kind, it)));
             }
         }
-        let kind = RangeKind::Netns;
-        for name in &self.netns {
-            let inode = system.netns(name)?;
-            kernel.add(kind, [Range::new(kind, 32, &(inode..=inode))]);
+        self.refuse_excluded(kernel)?;
+        if !self.netns.is_empty() {
+            self.set_netns(kernel, |name| system.netns(name))?;
         }
+        Ok(())
+    }
+
+    /// Refuses what is asked for and excluded as well.
+    fn refuse_excluded(&self, kernel: &KernelFilters) -> Result<()> {
+        for (kept, excluded, flags) in [
+            (
+                RangeKind::Reason,
+                RangeKind::ExcludeReason,
+                "--reason and --exclude-reason",
+            ),
+            (
+                RangeKind::Function,
+                RangeKind::ExcludeFunction,
+                "--func and --exclude-func",
+            ),
+        ] {
+            let is_excluded = |range: &Range| {
+                let mut others = kernel.ranges.iter().filter(|other| other.kind == excluded);
+                others.any(|other| {
+                    other.values.contains(range.values.start())
+                        && other.values.contains(range.values.end())
+                })
+            };
+            let mut ranges = kernel
+                .ranges
+                .iter()
+                .filter(|range| range.kind == kept)
+                .peekable();
+            ensure!(
+                ranges.peek().is_none() || !ranges.all(is_excluded),
+                "{flags} leave nothing: no drop can match both"
+            );
+        }
+        Ok(())
+    }
+
+    /// Makes the network namespaces those that `find` finds now. Numbers and
+    /// processes stand for what they did at first.
+    ///
+    /// # Errors
+    /// Those of `find`, the first time; later, a name that stands for nothing any
+    /// more waits until it does.
+    pub fn set_netns(
+        &self,
+        kernel: &mut KernelFilters,
+        mut find: impl FnMut(&str) -> Result<u32>,
+    ) -> Result<()> {
+        let is_first = kernel.netns.is_empty();
+        for name in &self.netns {
+            if is_first {
+                kernel.netns.insert(name.clone(), Some(find(name)?));
+            } else if is_name(name) {
+                let before = kernel.netns.insert(name.clone(), find(name).ok());
+                if before.flatten().is_some() && kernel.netns.get(name) == Some(&None) {
+                    log::warn!("--netns {name}: it has gone; waiting for it to come again");
+                }
+            }
+        }
+        let kind = RangeKind::Netns;
+        kernel.ranges.retain(|range| range.kind != kind);
+        let inodes: Vec<u32> = kernel.netns.values().copied().flatten().collect();
+        kernel.add(
+            kind,
+            inodes.iter().map(|it| Range::new(kind, 32, &(*it..=*it))),
+        );
         Ok(())
     }
 

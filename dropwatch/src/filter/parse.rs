@@ -1,6 +1,6 @@
 //! The values of filter flags, from text.
 
-use std::{collections::BTreeSet, fmt::Display, net::IpAddr, ops::RangeInclusive, str::FromStr};
+use std::{collections::BTreeSet, fmt::Display, net::IpAddr, ops::RangeInclusive};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use dropwatch_common::config::{IP_PROTOCOL, Mark};
@@ -128,8 +128,8 @@ pub(super) fn networks(flag: &str, values: &[String]) -> Result<Vec<IpNet>> {
 }
 
 fn network(flag: &str, value: &str) -> Result<IpNet> {
-    let bare = value.trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = bare.parse::<IpAddr>() {
+    let bare = value.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    if let Ok(address) = bare.unwrap_or(value).parse::<IpAddr>() {
         return Ok(address.into());
     }
     let network: IpNet = value.parse().map_err(|_error| {
@@ -149,12 +149,15 @@ fn network(flag: &str, value: &str) -> Result<IpNet> {
 
 /// A number, decimal or with 0x.
 fn number<N: TryFrom<u32>>(text: &str) -> Option<N> {
-    let value = match text.strip_prefix("0x") {
-        Some(digits) => u32::from_str_radix(digits, 16).ok()?,
-        // `from_str` would take a sign.
-        None if text.bytes().all(|byte| byte.is_ascii_digit()) => u32::from_str(text).ok()?,
-        None => return None,
+    let (digits, base) = match text.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (text, 10),
     };
+    // `from_str_radix` would take a sign.
+    let are_digits = digits.chars().all(|digit| digit.is_digit(base));
+    let value = u32::from_str_radix(digits, base)
+        .ok()
+        .filter(|_| are_digits)?;
     N::try_from(value).ok()
 }
 
@@ -202,7 +205,9 @@ fn protocol(value: &str) -> Result<u32> {
     if let Some(protocol) = number::<u8>(name.strip_prefix("proto-").unwrap_or(&name)) {
         return Ok(IP_PROTOCOL | u32::from(protocol));
     }
-    if let Some(ethertype) = name.strip_prefix("ethertype-").and_then(number::<u16>) {
+    let ethertype = name.strip_prefix("ethertype-").and_then(number::<u16>);
+    // 0 is where the kernel has not set one: lines show `-`.
+    if let Some(ethertype) = ethertype.filter(|it| *it != 0) {
         return Ok(u32::from(ethertype));
     }
     let ip = IP_PROTOCOLS.iter().find(|(_, known)| *known == name);
@@ -211,7 +216,8 @@ fn protocol(value: &str) -> Result<u32> {
         (Some((protocol, _)), _) => Ok(IP_PROTOCOL | u32::from(*protocol)),
         (None, Some((ethertype, _))) => Ok(u32::from(*ethertype)),
         (None, None) => bail!(
-            "--proto knows no '{}'; it takes the protocol as lines show it, as {}, or a number",
+            "--proto knows no IP protocol or ethertype '{}'; it takes {} and others that lines show, or \
+             the number of an IP protocol",
             value.escape_debug(),
             IP_PROTOCOLS
                 .iter()

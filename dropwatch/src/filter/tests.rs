@@ -2,7 +2,7 @@ use std::{collections::BTreeSet, ops::Range as AddressRange};
 
 use clap::Parser as _;
 use dropwatch_common::{
-    config::{IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, RangeKind, filters},
+    config::{IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, RANGE_IPV4, RangeKind, filters},
     tuple::{Bytes, Tuple},
 };
 use proptest::prelude::*;
@@ -115,7 +115,6 @@ type RangeCase = (&'static [&'static str], RangeKind, &'static [(u128, u128)]);
 
 #[test]
 fn flags_become_ranges() {
-    const MAPPED: u128 = 0xffff << 32;
     const TCP: u128 = (IP_PROTOCOL | 6) as u128;
     let cases: &[RangeCase] = &[
         (
@@ -144,12 +143,12 @@ fn flags_become_ranges() {
         (
             &["--addr", "10.0.0.1"],
             RangeKind::Address,
-            &[(MAPPED | 0x0a00_0001, MAPPED | 0x0a00_0001)],
+            &[(0x0a00_0001, 0x0a00_0001)],
         ),
         (
             &["--saddr", "10.0.0.0/8"],
             RangeKind::Source,
-            &[(MAPPED | 0x0a00_0000, MAPPED | 0x0aff_ffff)],
+            &[(0x0a00_0000, 0x0aff_ffff)],
         ),
         (
             &["--daddr", "::/0"],
@@ -160,7 +159,7 @@ fn flags_become_ranges() {
         (
             &["--daddr", "0.0.0.0/0"],
             RangeKind::Destination,
-            &[(MAPPED, MAPPED | 0xffff_ffff)],
+            &[(0, 0xffff_ffff)],
         ),
         (&["-r", "ABC,X"], RangeKind::Reason, &[(3, 3), (1, 1)]),
         (
@@ -222,6 +221,67 @@ fn flags_become_flags() {
 }
 
 #[test]
+fn addresses_of_one_family_are_none_of_the_other() {
+    let kinds = |arguments: &[&str]| {
+        let ranges = kernel_filters(arguments).ranges;
+        ranges
+            .iter()
+            .map(|range| (range.key_kind(), range.bits))
+            .collect::<Vec<_>>()
+    };
+    let all = kinds(&["--addr", "::/0,0.0.0.0/0,::ffff:10.0.0.1"]);
+    let ipv6 = (RangeKind::Address as u32, 128);
+    assert_eq!(
+        all,
+        [ipv6, (RangeKind::Address as u32 | RANGE_IPV4, 32), ipv6]
+    );
+    // 32 bits are not only addresses.
+    assert_eq!(kinds(&["--len", "7"]), [(RangeKind::Length as u32, 32)]);
+}
+
+#[test]
+fn names_of_namespaces_are_followed_and_numbers_are_not() {
+    let filters = filters_of(&["--netns", "blue,4026531840,pid:1"]).unwrap();
+    let mut kernel = filters.resolve(&mut Lengths).unwrap();
+    assert_eq!(
+        ranges(&kernel, RangeKind::Netns),
+        [(10, 10), (4, 4), (5, 5)]
+    );
+    filters.set_netns(&mut kernel, |_| Ok(77)).unwrap();
+    assert_eq!(
+        ranges(&kernel, RangeKind::Netns),
+        [(10, 10), (77, 77), (5, 5)]
+    );
+    filters.set_netns(&mut kernel, |_| bail!("gone")).unwrap();
+    assert_eq!(ranges(&kernel, RangeKind::Netns), [(10, 10), (5, 5)]);
+    filters.set_netns(&mut kernel, |_| Ok(78)).unwrap();
+    assert_eq!(
+        ranges(&kernel, RangeKind::Netns),
+        [(10, 10), (78, 78), (5, 5)]
+    );
+}
+
+#[test]
+fn what_is_excluded_can_not_be_asked_for() {
+    let error = |arguments: &[&str]| {
+        let filters = filters_of(arguments).unwrap();
+        filters
+            .resolve(&mut Lengths)
+            .err()
+            .map(|error| error.to_string())
+    };
+    for arguments in [
+        ["-r", "AB", "--exclude-reason", "CD"],
+        ["--func", "ab", "--exclude-func", "cde"],
+    ] {
+        let error = error(&arguments).unwrap();
+        assert!(error.contains("no drop can match"), "{error}");
+    }
+    assert_eq!(error(&["-r", "AB,C", "--exclude-reason", "CD"]), None);
+    assert_eq!(error(&["--func", "abc", "--exclude-func", "ab"]), None);
+}
+
+#[test]
 fn containers_are_replaced() {
     let filters = filters_of(&["--container", "web", "--port", "1"]).unwrap();
     let mut kernel = filters.resolve(&mut Lengths).unwrap();
@@ -254,8 +314,13 @@ fn wrong_values_name_the_flag() {
         (&["--saddr", "10.0.0.1/8"], "10.0.0.0/8"),
         (&["--daddr", "2001:db8::1/32"], "2001:db8::/32"),
         (&["--port", "65536"], "65535"),
-        (&["--port", "-1"], "-1"),
+        (&["--port", "-1"], "--port"),
         (&["--port", "+1"], "--port"),
+        (&["--port", "0x+50"], "--port"),
+        (&["--len", "-5"], "--len"),
+        (&["--mark", "-1"], "--mark"),
+        (&["--addr", "[[::1]"], "--addr"),
+        (&["--proto", "ethertype-0x0"], "--proto"),
         (&["--port", "9-8"], "ends before"),
         (&["--sport", "http"], "--sport"),
         (&["--dport", "1-"], "--dport"),
@@ -377,6 +442,7 @@ fn tuple_of_line(packet: &Packet) -> Tuple {
             IpAddr::V4(address) => dropwatch_common::tuple::mapped(address.octets()),
             IpAddr::V6(address) => address.octets(),
         };
+        tuple.is_ipv4 = addresses.source.is_ipv4();
         tuple.source = number(addresses.source);
         tuple.destination = number(addresses.destination);
     }

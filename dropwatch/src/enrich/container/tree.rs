@@ -106,24 +106,6 @@ impl Tree {
         all.filter(|(_, cgroup)| cgroup.walk == self.walk)
     }
 
-    /// Ids of all cgroups below these, as of the last walk.
-    pub(super) fn below(&self, tops: &[u64]) -> Vec<u64> {
-        let tops: Vec<&[u8]> = tops
-            .iter()
-            .filter_map(|id| Some(&*self.get(*id)?.path))
-            .collect();
-        let is_below = |path: &[u8]| {
-            tops.iter().any(|top| {
-                path.strip_prefix(*top)
-                    .is_some_and(|rest| rest.starts_with(b"/"))
-            })
-        };
-        self.present()
-            .filter(|(_, cgroup)| is_below(&cgroup.path))
-            .map(|(id, _)| id)
-            .collect()
-    }
-
     /// Reads the whole tree, which is a folder for each cgroup. Removed cgroups are remembered as long
     /// as there is room.
     pub(super) fn walk(&mut self, mount: &Cgroup2) {

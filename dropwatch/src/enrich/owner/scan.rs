@@ -84,11 +84,6 @@ impl Scan {
         rest.get(..count).unwrap_or_default()
     }
 
-    /// Everything that was found, the holders of one socket one after another.
-    pub(super) fn holdings(&self) -> &[Holding] {
-        &self.holdings
-    }
-
     /// Name of a process that holds a socket.
     pub(super) fn name(&self, pid: u32) -> Option<&[u8]> {
         self.names.get(&pid).map(AsRef::as_ref)

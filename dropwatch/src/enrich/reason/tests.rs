@@ -220,11 +220,11 @@ fn patterns_for_nothing_are_errors_that_help() {
             "NOSOCKET",
             &[
                 "no drop reason named 'NOSOCKET'",
-                "but NO_SOCKET",
+                "it has NO_SOCKET",
                 "--list-reasons",
             ][..],
         ),
-        ("6.12", "openvswich", &["but openvswitch"]),
+        ("6.12", "openvswich", &["it has openvswitch"]),
         (
             "6.12",
             "openvswitch:LASTACTION",

@@ -45,28 +45,6 @@ fn a_walk_finds_paths_and_remembers_what_is_gone() {
 }
 
 #[test]
-fn what_lies_below() {
-    let root = tempfile::tempdir().unwrap();
-    let [a, inner, deep] = ["a", "a/b", "a/b/c"].map(|path| make(&root, path));
-    make(&root, "ab");
-    let mut tree = Tree::default();
-    tree.walk(&Cgroup2 {
-        point: root.path().to_owned(),
-        prefix: b"/over".to_vec(),
-    });
-    assert_eq!(path(&tree, deep), Some("/over/a/b/c"));
-    let below = |tops: &[u64]| {
-        let mut below = tree.below(tops);
-        below.sort_unstable();
-        below
-    };
-    let mut expected = [inner, deep];
-    expected.sort_unstable();
-    assert_eq!(below(&[a]), expected);
-    assert!(below(&[deep, 7]).is_empty());
-}
-
-#[test]
 fn the_mount_of_the_whole_tree_is_preferred() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir_all(root.path().join("proc/self")).unwrap();
