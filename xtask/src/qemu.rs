@@ -147,7 +147,7 @@ fn command(image: &Path, initramfs: &Path, out: Option<&Path>) -> Command {
         // none of 15 without.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"])
         // Two CPUs, because what is kept per CPU must work.
-        .args(["-smp", "2", "-m", "1024"])
+        .args(["-smp", "2", "-m", "2048"])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-serial"]);
     match out {
