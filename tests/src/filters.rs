@@ -32,8 +32,8 @@ use crate::{
 pub struct Filter {
     /// Name, unique.
     pub name: &'static str,
-    /// The flags; what is in braces is filled in, see [`Stage::fill_in`].
-    pub flags: &'static [&'static str],
+    /// The flags, separated by spaces; what is in braces is filled in, see [`Stage::fill_in`].
+    pub flags: &'static str,
     /// The packets that pass.
     pub passes: Passes,
     /// These may pass or not: it is not known yet whose they are.
@@ -56,14 +56,14 @@ pub enum Passes {
 
 const BASE: Filter = Filter {
     name: "",
-    flags: &[],
+    flags: "",
     passes: AllBut(&[]),
     may_pass: &[],
     in_kernel: true,
     since: Kernel(0, 0),
 };
 
-const fn filter(name: &'static str, flags: &'static [&'static str], passes: Passes) -> Filter {
+const fn filter(name: &'static str, flags: &'static str, passes: Passes) -> Filter {
     Filter {
         name,
         flags,
@@ -72,9 +72,23 @@ const fn filter(name: &'static str, flags: &'static [&'static str], passes: Pass
     }
 }
 
-const fn by_reason(name: &'static str, flags: &'static [&'static str], passes: Passes) -> Filter {
+const fn by_reason(name: &'static str, flags: &'static str, passes: Passes) -> Filter {
     Filter {
         since: REASONS,
+        ..filter(name, flags, passes)
+    }
+}
+
+/// The first packets of the holder's socket may come before it is known whose it is.
+const fn by_owner(
+    name: &'static str,
+    flags: &'static str,
+    passes: Passes,
+    may_pass: &'static [&'static str],
+) -> Filter {
+    Filter {
+        in_kernel: false,
+        may_pass,
         ..filter(name, flags, passes)
     }
 }
@@ -89,236 +103,140 @@ const V0: Passes = Only(&[
     "base", "saddr", "daddr", "sport", "dport", "tcp", "icmp", "v6", "v6_far", "big",
 ]);
 
+/// What the subject drops.
+const OF_SUBJECT: Passes = AllBut(&["peer", "child", "inner"]);
+
 /// All filters. The packets are those of [`Stage::send`].
 pub static FILTERS: &[Filter] = &[
     filter(
-        "none",
-        &["--netns", "{subject},{peer},{inner}"],
+        "netns_inode",
+        "--netns {subject},{peer},{inner}",
         AllBut(&[]),
     ),
-    filter("iface", &["--iface", "v0"], V0),
+    filter("netns_path", "--netns {peer_path}", Only(&["peer"])),
+    filter("netns_name", "--netns {name}", OF_SUBJECT),
     filter(
-        "iface_any_of",
-        &["-i", "v1,late0"],
-        Only(&["dev", "mac", "late"]),
+        "netns_pid",
+        "--netns pid:{child}",
+        Only(&["child", "inner"]),
     ),
-    // This interface appears after dropwatch has started.
-    filter("iface_late", &["-i", "late0"], Only(&["late"])),
+    filter("iface", "--iface v0", V0),
+    // One of these appears after dropwatch has started.
+    filter("iface_any_of", "-i v1,late0", Only(&["dev", "mac", "late"])),
     filter(
         "exclude_iface",
-        &[
-            "--exclude-iface",
-            "v0,lo",
-            "--exclude-iface",
-            "p0",
-            "--dport",
-            "53",
-        ],
+        "--exclude-iface v0,lo --exclude-iface p0 --dport 53",
         Only(&["dev", "mac", "late"]),
     ),
+    // One address is of a source, one of a destination.
     filter(
         "addr",
-        &["--addr", "10.98.0.0/16,10.76.0.1", "--addr", "fd98::/16"],
+        "--addr 10.98.0.0/16,10.76.0.1 --addr fd98::/16",
         Only(&["saddr", "daddr", "v6_far"]),
     ),
     filter(
         "saddr",
-        &[
-            "--saddr",
-            "10.98.0.0/15,10.76.0.1,fd98::1",
-            "--sport",
-            "1000",
-            "--len",
-            "1-60",
-            "-i",
-            "v0",
-        ],
-        Only(&["v6_far"]),
+        "--saddr 10.98.0.0/16,10.76.0.1,fd98::1",
+        Only(&["saddr", "v6_far"]),
     ),
+    filter("daddr", "--daddr 10.76.0.0/24,10.98.0.1", Only(&["daddr"])),
     filter(
-        "saddr_net",
-        &["--saddr", "10.98.0.0/16,10.76.0.0/16"],
-        Only(&["saddr"]),
-    ),
-    filter(
-        "daddr",
-        &["--daddr", "10.76.0.0/24,10.98.0.1"],
-        Only(&["daddr"]),
-    ),
-    filter("port", &["--port", "54,2000"], Only(&["dport", "sport"])),
-    filter(
-        "port_range",
-        &["--port", "1999-2001", "--netns", "{subject}"],
-        Only(&["sport"]),
+        "port",
+        "--port 54,1999-2001 --netns {subject}",
+        Only(&["dport", "sport"]),
     ),
     filter(
         "sport",
-        &["--sport", "54,1990-2010", "--netns", "{subject}"],
+        "--sport 54,1990-2010 --netns {subject}",
         Only(&["sport"]),
     ),
     filter(
         "dport",
-        &["--dport", "54-60,2000", "--netns", "{subject}"],
+        "--dport 54-60,2000 --netns {subject}",
         Only(&["dport"]),
     ),
     filter(
         "proto",
-        &["--proto", "tcp", "--netns", "{subject}"],
-        Only(&["tcp"]),
-    ),
-    filter(
-        "proto_any_of",
-        &["--proto", "1,tcp", "--netns", "{subject}"],
+        "--proto 1,tcp --netns {subject}",
         Only(&["icmp", "tcp"]),
     ),
     filter(
         "ipv4",
-        &["-4", "--netns", "{subject}"],
+        "-4 --netns {subject}",
         AllBut(&["v6", "v6_far", "peer", "child", "inner"]),
     ),
-    filter(
-        "ipv6",
-        &["-6", "--netns", "{subject}"],
-        Only(&["v6", "v6_far"]),
-    ),
+    filter("ipv6", "-6 --netns {subject}", Only(&["v6", "v6_far"])),
     by_reason(
         "reason",
-        &["-r", "NO_SOCKET", "--netns", "{subject}"],
-        Only(&["closed", "dev", "late"]),
-    ),
-    by_reason(
-        "reason_pattern",
-        &["--reason", "NO_S*,*_RCVBUFF", "--netns", "{subject}"],
+        "-r NO_SOCKET,*_RCVBUFF --netns {subject}",
         Only(&["closed", "dev", "late", "owned", "first"]),
     ),
     by_reason(
         "exclude_reason",
-        &[
-            "--exclude-reason",
-            "TC_*",
-            "--port",
-            "1000",
-            "--netns",
-            "{subject},{peer}",
-        ],
+        "--exclude-reason TC_* --port 1000 --netns {subject},{peer}",
         Only(&["closed", "dev", "mac", "late"]),
     ),
     filter(
         "func",
-        &["--func", "*udp*_rcv", "--netns", "{subject}"],
+        "--func *udp*_rcv --netns {subject}",
         Only(&["closed", "dev", "late"]),
     ),
     filter(
         "exclude_func",
-        &[
-            "--exclude-func",
-            "__netif_receive_*",
-            "--port",
-            "1000",
-            "--netns",
-            "{subject}",
-        ],
+        "--exclude-func __netif_receive_* --port 1000 --netns {subject}",
         Only(&["closed", "dev", "mac", "late"]),
     ),
     filter(
         "stack_func",
-        &["--stack-func", "ip_local_deliver*", "--netns", "{subject}"],
+        "--stack-func ip_local_deliver* --netns {subject}",
         Only(&["closed", "dev", "late", "owned", "first"]),
     ),
-    filter(
-        "mark",
-        &["--mark", "7", "--netns", "{subject}"],
-        Only(&["marked"]),
-    ),
+    filter("mark", "--mark 7 --netns {subject}", Only(&["marked"])),
     filter(
         "mark_mask",
-        &["--mark", "0x7/0xf", "--netns", "{subject}"],
+        "--mark 0x7/0xf --netns {subject}",
         Only(&["marked", "wide"]),
     ),
     filter(
         "len",
-        &["--len", "1000-1200", "--netns", "{subject}"],
+        "--len 1000-1200 --netns {subject}",
         Only(&["big", "owned", "first"]),
     ),
-    filter(
-        "netns_inode",
-        &["--netns", "{subject}"],
-        AllBut(&["peer", "child", "inner"]),
+    by_owner("pid", "--pid {child}", Only(&["child"]), &[]),
+    // The thread's name counts where the process is on the CPU.
+    by_owner(
+        "comm",
+        "--comm dwt-worker --dport 10",
+        Only(&["marked", "wide"]),
+        &[],
     ),
-    filter("netns_path", &["--netns", "{peer_path}"], Only(&["peer"])),
-    filter(
-        "netns_name",
-        &["--netns", "{name}"],
-        AllBut(&["peer", "child", "inner"]),
+    // Not the process on the CPU: that is the sender.
+    by_owner("pid_owner", "--pid {holder}", Only(&["owned"]), &["first"]),
+    by_owner(
+        "comm_owner",
+        "--comm sleep --netns {subject}",
+        Only(&["owned"]),
+        &["first"],
     ),
-    filter(
-        "netns_pid",
-        &["--netns", "pid:{child}"],
-        Only(&["child", "inner"]),
-    ),
-    Filter {
-        in_kernel: false,
-        ..filter("pid", &["--pid", "{child}"], Only(&["child"]))
-    },
-    Filter {
-        // The thread's name counts where the process is on the CPU.
-        in_kernel: false,
-        ..filter(
-            "comm",
-            &["--comm", "dwt-worker", "--dport", "10"],
-            Only(&["marked", "wide"]),
-        )
-    },
-    Filter {
-        in_kernel: false,
-        may_pass: &["first"],
-        ..filter("pid_owner", &["--pid", "{holder}"], Only(&["owned"]))
-    },
-    Filter {
-        in_kernel: false,
-        may_pass: &["first"],
-        ..filter(
-            "comm_owner",
-            &["--comm", "sleep", "--netns", "{subject}"],
-            Only(&["owned"]),
-        )
-    },
     filter(
         "container",
-        &["--container", "{container}"],
+        "--container {container}",
         Only(&["child", "inner"]),
     ),
-    filter("cgroup", &["--cgroup", "{cgroup}"], Only(&["child"])),
+    filter("cgroup", "--cgroup {cgroup}", Only(&["child"])),
     Filter {
         in_kernel: false,
         ..filter(
             "hide_expected",
-            &["--hide-expected", "--netns", "{subject}"],
-            AllBut(&["peer", "mac", "child", "inner"]),
+            "--hide-expected --netns {subject}",
+            AllBut(&["mac", "peer", "child", "inner"]),
         )
     },
     // Packets that differ from `base` in one thing are turned down by one flag alone.
     filter(
         "all_of",
-        &[
-            "-4",
-            "-i",
-            "v0,p0",
-            "--saddr",
-            "10.99.0.0/16",
-            "--daddr",
-            "10.77.0.1",
-            "--sport",
-            "1000",
-            "--dport",
-            "53",
-            "--proto",
-            "udp",
-            "--len",
-            "100-200",
-            "--netns",
-            "{subject}",
-        ],
+        "-4 -i v0,p0 --saddr 10.99.0.0/16 --daddr 10.77.0.1 --sport 1000 --dport 53 --proto udp \
+         --len 100-200 --netns {subject}",
         Only(&["base"]),
     ),
 ];
@@ -486,9 +404,9 @@ impl Stage {
         })
     }
 
-    /// A flag with what is in braces replaced.
+    /// The flags with what is in braces replaced.
     #[must_use]
-    pub fn fill_in(&self, flag: &str) -> String {
+    pub fn fill_in(&self, flags: &str) -> String {
         let replacements = [
             ("{subject}", self.world.subject.inode().to_string()),
             ("{peer}", self.world.peer.inode().to_string()),
@@ -502,8 +420,8 @@ impl Stage {
         ];
         replacements
             .iter()
-            .fold(flag.to_owned(), |flag, (name, value)| {
-                flag.replace(name, value)
+            .fold(flags.to_owned(), |flags, (name, value)| {
+                flags.replace(name, value)
             })
     }
 

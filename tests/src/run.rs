@@ -29,6 +29,8 @@ const LINES_WITHIN: Duration = Duration::from_secs(20);
 /// How long to look out for lines that must not come.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// How many dropwatches start at the same time.
+const AT_ONCE: usize = 2;
 /// How many filters are played at a time: each has a dropwatch with a buffer of its own.
 const SIDE_BY_SIDE: usize = 10;
 
@@ -176,25 +178,16 @@ impl Runner {
     /// Starts a dropwatch for each filter, sends all packets, and judges each output.
     fn play_filters(&self, runs: &[(&Way, &Filter)]) -> Result<Vec<Outcome>> {
         let mut stage = Stage::new().context("making the stage")?;
-        let mut watchers: Vec<Result<Dropwatch>> = runs
-            .iter()
-            .map(|(way, filter)| {
-                let mut args = vec!["--hook", &way.hook, "--buffer", &way.buffer, "-v"];
-                let flags: Vec<String> = filter
-                    .flags
-                    .iter()
-                    .map(|flag| stage.fill_in(flag))
-                    .collect();
-                args.extend(flags.iter().map(String::as_str));
-                Dropwatch::spawn(&self.dropwatch, &args)
-            })
-            .collect();
-        for watcher in &mut watchers {
-            if let Ok(dropwatch) = watcher
-                && let Err(error) = dropwatch.wait_ready()
-            {
-                *watcher = Err(error);
-            }
+        let mut watchers: Vec<Result<Dropwatch>> = Vec::new();
+        // The kernel checks the programs of each start, with a lot of memory for some; what waits
+        // for a processor would only hold it for longer.
+        for runs in runs.chunks(AT_ONCE) {
+            let mut starting: Vec<_> = runs
+                .iter()
+                .map(|(way, filter)| self.spawn_filter(way, filter, &stage))
+                .collect();
+            starting.iter_mut().for_each(wait_ready);
+            watchers.extend(starting);
         }
         let sent = stage.send().context("sending packets")?;
         filters::check_labels(&sent)?;
@@ -215,6 +208,13 @@ impl Runner {
         };
         let outcomes = watchers.into_iter().zip(runs).map(judge);
         Ok(outcomes.map(Outcome::from).collect())
+    }
+
+    fn spawn_filter(&self, way: &Way, filter: &Filter, stage: &Stage) -> Result<Dropwatch> {
+        let flags = stage.fill_in(filter.flags);
+        let mut args = vec!["--hook", &way.hook, "--buffer", &way.buffer, "-v"];
+        args.extend(flags.split_whitespace());
+        Dropwatch::spawn(&self.dropwatch, &args)
     }
 
     fn selects(&self, name: &str) -> bool {
@@ -250,7 +250,7 @@ impl Runner {
             });
         }
         for watcher in &mut watchers {
-            watcher.wait_ready();
+            wait_ready(&mut watcher.dropwatch);
         }
         // Kept to the end: a namespace's inode number must not come back while lines may.
         let mut worlds = Vec::new();
@@ -445,14 +445,6 @@ struct Watcher<'a> {
 }
 
 impl Watcher<'_> {
-    fn wait_ready(&mut self) {
-        if let Ok(dropwatch) = &mut self.dropwatch
-            && let Err(error) = dropwatch.wait_ready()
-        {
-            self.dropwatch = Err(error);
-        }
-    }
-
     fn lines(&self) -> Vec<String> {
         self.dropwatch
             .as_ref()
@@ -514,6 +506,14 @@ fn await_lines(judge: &Judge<'_>, watchers: &mut [Watcher<'_>]) {
         Err(_) => true,
     };
     wait_for(|| watchers.iter_mut().all(complete));
+}
+
+fn wait_ready(started: &mut Result<Dropwatch>) {
+    if let Ok(dropwatch) = started
+        && let Err(error) = dropwatch.wait_ready()
+    {
+        *started = Err(error);
+    }
 }
 
 /// Waits until all lines are there, and then for those that must not come.
