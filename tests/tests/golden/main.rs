@@ -727,7 +727,7 @@ fn what_the_kernel_keeps_beside_the_packet() {
         ],
         &expect![[r#"
             received        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=2 queue=3 dir=rx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
-            moved on        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=7 queue=3 dir=fwd mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
+            moved on        | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=7 queue=3 dir=- mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
             local           | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=1 queue=3 dir=local mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
             forwarded       | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=2 queue=3 dir=fwd mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
             transmitted     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 gso=- if=eth0 ifindex=2 iif=- queue=3 dir=tx mark=0x2a prio=0x6 hash=0x1234abcd class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 unit=-
