@@ -64,10 +64,24 @@ const fn is_vlan(ethertype: u16) -> bool {
 }
 
 /// Where the rest of a packet is: no byte counts that lies behind `end`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Rest {
     at: u32,
     end: u32,
+}
+
+/// How far the headers between the IP header and the transport header were
+/// followed.
+///
+/// Kept in memory from header to header, where the verifier does not know values:
+/// all headers but the first then look the same to it, and it looks at one of them
+/// in place of every way to get to the last one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    rest: Rest,
+    /// Number of the next header.
+    next: u8,
+    is_later_fragment: bool,
 }
 
 impl Rest {
@@ -85,9 +99,15 @@ impl Tuple {
     ///
     /// `ethertype` is `sk_buff.protocol` in host byte order, and the network
     /// header is at `network_offset` of `bytes`, behind a link-layer header if
-    /// that is not 0.
+    /// that is not 0. `progress` is room to work in, outside of the stack.
     #[inline(always)]
-    pub fn read<B: Bytes>(&mut self, bytes: &B, ethertype: u16, network_offset: u32) {
+    pub fn read<B: Bytes>(
+        &mut self,
+        bytes: &B,
+        ethertype: u16,
+        network_offset: u32,
+        progress: &mut Progress,
+    ) {
         self.ethertype = ethertype;
         self.version = 0;
         self.has_addresses = false;
@@ -96,8 +116,8 @@ impl Tuple {
         self.has_ports = false;
         let at = self.skip_vlan_tags(bytes, network_offset);
         match self.ethertype {
-            ETHERTYPE_IPV4 => self.read_ipv4(bytes, at),
-            ETHERTYPE_IPV6 => self.read_ipv6(bytes, at),
+            ETHERTYPE_IPV4 => self.read_ipv4(bytes, at, progress),
+            ETHERTYPE_IPV6 => self.read_ipv6(bytes, at, progress),
             ETHERTYPE_ARP => self.read_arp(bytes, at),
             _ => {}
         }
@@ -157,7 +177,7 @@ impl Tuple {
     }
 
     #[inline(always)]
-    fn read_ipv4<B: Bytes>(&mut self, bytes: &B, at: u32) {
+    fn read_ipv4<B: Bytes>(&mut self, bytes: &B, at: u32, progress: &mut Progress) {
         let Some(header) = bytes.read::<20>(at) else {
             return;
         };
@@ -183,11 +203,16 @@ impl Tuple {
                 at + total_len
             },
         };
-        self.follow_extensions(bytes, header[9], rest, is_later_fragment, false);
+        *progress = Progress {
+            rest,
+            next: header[9],
+            is_later_fragment,
+        };
+        self.follow_extensions(bytes, progress, false);
     }
 
     #[inline(always)]
-    fn read_ipv6<B: Bytes>(&mut self, bytes: &B, at: u32) {
+    fn read_ipv6<B: Bytes>(&mut self, bytes: &B, at: u32, progress: &mut Progress) {
         let Some(header) = bytes.read::<8>(at) else {
             return;
         };
@@ -213,7 +238,12 @@ impl Tuple {
                 at + 40 + payload_len
             },
         };
-        self.follow_extensions(bytes, header[6], rest, false, true);
+        *progress = Progress {
+            rest,
+            next: header[6],
+            is_later_fragment: false,
+        };
+        self.follow_extensions(bytes, progress, true);
     }
 
     #[inline(always)]
@@ -233,24 +263,21 @@ impl Tuple {
         }
     }
 
-    /// Follows the headers between the IP header and the transport header, of
-    /// which the first has the number `next`.
+    /// Follows the headers between the IP header and the transport header.
     #[inline(always)]
-    fn follow_extensions<B: Bytes>(
-        &mut self,
-        bytes: &B,
-        next: u8,
-        rest: Rest,
-        is_later_fragment: bool,
-        is_ipv6: bool,
-    ) {
-        let (mut next, mut rest, mut is_later_fragment) = (next, rest, is_later_fragment);
+    fn follow_extensions<B: Bytes>(&mut self, bytes: &B, progress: &mut Progress, is_ipv6: bool) {
         for count in 0..=MAX_EXTENSIONS {
+            // SAFETY: a reference is valid. Volatile, for the compiler would keep the
+            // values in registers.
+            let Progress {
+                rest,
+                next,
+                is_later_fragment,
+            } = unsafe { core::ptr::from_ref(progress).read_volatile() };
             let is_extension = next == AUTHENTICATION
                 || is_ipv6 && matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS);
             if !is_extension {
-                self.has_protocol = true;
-                self.protocol = next;
+                self.set_protocol(next);
                 if !is_later_fragment {
                     self.read_ports(bytes, rest);
                 }
@@ -260,30 +287,18 @@ impl Tuple {
             if is_later_fragment || count == MAX_EXTENSIONS {
                 return;
             }
-            let Some([following, len]) = rest.read(bytes) else {
+            let Some(following) = behind_extension(bytes, next, rest) else {
                 return;
             };
-            if next == FRAGMENT {
-                let offset: Option<[u8; 4]> = rest.read(bytes);
-                is_later_fragment = offset
-                    .is_some_and(|[_, _, high, low]| u16::from_be_bytes([high, low]) >> 3 != 0);
-            }
-            let len = match next {
-                FRAGMENT => 8,
-                AUTHENTICATION => (u32::from(len) + 2) * 4,
-                _ => (u32::from(len) + 1) * 8,
-            };
-            // All of the header has to be there.
-            let last = Rest {
-                at: rest.at + len - 1,
-                ..rest
-            };
-            if last.read::<1, B>(bytes).is_none() {
-                return;
-            }
-            rest.at += len;
-            next = following;
+            // SAFETY: as above.
+            unsafe { core::ptr::from_mut(progress).write_volatile(following) };
         }
+    }
+
+    #[inline(always)]
+    fn set_protocol(&mut self, protocol: u8) {
+        self.protocol = protocol;
+        self.has_protocol = true;
     }
 
     #[inline(always)]
@@ -297,6 +312,34 @@ impl Tuple {
             self.has_ports = true;
         }
     }
+}
+
+/// What follows an extension header of the number `number`, `None` unless all of
+/// the header is there.
+#[inline(always)]
+fn behind_extension<B: Bytes>(bytes: &B, number: u8, rest: Rest) -> Option<Progress> {
+    let [next, len] = rest.read(bytes)?;
+    let len = match number {
+        FRAGMENT => 8,
+        AUTHENTICATION => (u32::from(len) + 2) * 4,
+        _ => (u32::from(len) + 1) * 8,
+    };
+    let last = Rest {
+        at: rest.at + len - 1,
+        ..rest
+    };
+    let [_last] = last.read(bytes)?;
+    let is_later_fragment = number == FRAGMENT
+        && matches!(rest.read(bytes), Some([_, _, high, low])
+            if u16::from_be_bytes([high, low]) >> 3 != 0);
+    Some(Progress {
+        rest: Rest {
+            at: rest.at + len,
+            ..rest
+        },
+        next,
+        is_later_fragment,
+    })
 }
 
 /// The two bytes at `at`, 0 where they were not captured.

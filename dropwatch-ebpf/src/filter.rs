@@ -185,9 +185,12 @@ fn tuple_matches(scratch: &mut Scratch) -> bool {
         _ => u16::from_be(scratch.event.ethertype),
     };
     let headers = &scratch.headers;
-    scratch
-        .tuple
-        .read(headers, ethertype, headers.network_offset);
+    scratch.tuple.read(
+        headers,
+        ethertype,
+        headers.network_offset,
+        &mut scratch.progress,
+    );
     let tuple = &scratch.tuple;
     family_matches(tuple.version)
         && addresses_match(tuple)

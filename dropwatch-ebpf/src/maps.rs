@@ -14,7 +14,7 @@ use dropwatch_common::{
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
     kernel_fields::SKB_SNAPSHOT_LEN,
-    tuple::Tuple,
+    tuple::{Progress, Tuple},
 };
 
 use crate::kernel::{netdev::NetDevice, skb::Headers, sock::Sock};
@@ -44,6 +44,8 @@ pub(crate) struct Scratch {
     pub(crate) sock: Sock,
     /// What filters need of the headers.
     pub(crate) tuple: Tuple,
+    /// How far the headers were followed for it.
+    pub(crate) progress: Progress,
     /// An entry for the map `OWNERS`.
     pub(crate) owner: OwnerEntry,
 }

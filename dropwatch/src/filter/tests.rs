@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, ops::Range as AddressRange};
 use clap::Parser as _;
 use dropwatch_common::{
     config::{IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, RANGE_IPV4, RangeKind, filters},
-    tuple::{Bytes, Tuple},
+    tuple::{Bytes, Progress, Tuple},
 };
 use proptest::prelude::*;
 
@@ -464,7 +464,8 @@ fn tuple_of_filters(capture: &Capture<'_>) -> Tuple {
         ..Tuple::default()
     };
     let bytes = Captured(capture.bytes);
-    tuple.read(&bytes, capture.ethertype, capture.network_offset as u32);
+    let offset = capture.network_offset as u32;
+    tuple.read(&bytes, capture.ethertype, offset, &mut Progress::default());
     if !tuple.has_addresses {
         (tuple.source, tuple.destination) = ([0; 16], [0; 16]);
     }
