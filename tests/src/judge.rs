@@ -321,7 +321,8 @@ mod tests {
     use crate::scenario::SCENARIOS;
 
     const LINE: &str = "07:30:01.123456 NO_SOCKET udp 127.0.0.1:40001 > 127.0.0.1:9 len=108 if=lo \
-        class=refused at=udp_rcv+0x4 pid=1 comm=x netns=77 stack=ip_local_deliver+0x1";
+        class=refused at=udp_rcv+0x4 pid=1 comm=x owner=- netns=77 \
+        stack=ip_local_deliver+0x1";
 
     fn complaints(lines: &[&str]) -> String {
         let packets = Packet::new("udp", "127.0.0.1:40001", "127.0.0.1:9").times(2);
@@ -387,7 +388,7 @@ mod tests {
             namespaces: ["77".to_owned(), "78".to_owned()],
         };
         let line = |owner: &str, netns: &str| {
-            LINE.replace("netns=77", &format!("owner={owner} netns={netns}"))
+            LINE.replace("owner=- netns=77", &format!("owner={owner} netns={netns}"))
         };
         let known = [line("x[1]", "78"), line("x[1]", "77"), line("x[1]", "77")];
         assert_eq!(judge.complaints(&known), "");

@@ -52,7 +52,7 @@ pub const OF_SOME_PACKETS: &[&str] = &[
     "segs", "flags", "icmp", "arp", "igmp", "spi", "frag", "vlan", "tunnel", "inner", "quoted",
 ];
 /// Those that every line has, known or `-`.
-const REQUIRED: &[&str] = &["len", "if", "at", "pid", "comm", "netns"];
+const REQUIRED: &[&str] = &["len", "if", "class", "at", "pid", "comm", "owner", "netns"];
 
 /// One parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,7 +211,7 @@ mod tests {
     use super::{Line, symbol};
 
     const GOOD: &str = "07:30:01.123456 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=lo \
-        at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood netns=4026531840 \
+        class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 \
         stack=ip_protocol_deliver_rcu+0xb3,nft_do_chain.isra.0+0x81[nf_tables]";
 
     #[test]
