@@ -16,7 +16,7 @@ const FILTERS: &[&[&str]] = &[
     &[],
     &["--iface", "lo"],
     &["--exclude-iface", "lo"],
-    &["--netns", "pid:1"],
+    &["--netns", "4026531840"],
     &["--addr", "192.0.2.0/24"],
     &["--port", "9"],
     &["--proto", "udp"],

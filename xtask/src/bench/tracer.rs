@@ -108,6 +108,9 @@ impl<'a> Tracer<'a> {
 
     /// Keeps the tracer on one processor.
     pub(super) fn pin(&mut self, cpu: usize) -> Result<()> {
+        // The first look at all processes has a thread of its own, which must not end
+        // between taskset's finding and pinning it.
+        thread::sleep(QUIET_TIME);
         let mut taskset = Command::new("taskset");
         taskset.args(["--all-tasks", "--pid", "--cpu-list", &cpu.to_string()]);
         command::output(taskset.arg(self.process.id().to_string()))?;
