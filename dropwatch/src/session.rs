@@ -72,7 +72,7 @@ pub async fn run(config: &Config) -> Result<()> {
     }
     let format = format::new(&config.text);
     let (kernel, transport, stacks) = bpf::load(config, &filters, &btf, &system.reasons)?;
-    let (reasons, symbols) = system.into_names();
+    let (reasons, symbols, host) = system.into_names();
     log::info!(
         "attached {:.3} s after start, {} symbols",
         started.elapsed().as_secs_f64(),
@@ -81,7 +81,7 @@ pub async fn run(config: &Config) -> Result<()> {
     create_ready_file(config)?;
 
     let depth = config.stack_depth as usize;
-    let mut enricher = Enricher::new(reasons, symbols, depth, Path::new("/"));
+    let mut enricher = Enricher::new(reasons, symbols, depth, host);
     enricher.prepare();
     let session = Session {
         config,
@@ -294,13 +294,13 @@ impl Session<'_> {
 
     fn look_up_names(&mut self, filters: &mut KernelFilters) -> Result<()> {
         let wanted = &self.config.filters;
-        let enricher = &mut self.lines.enricher;
-        enricher.begin_batch();
+        let host = self.lines.enricher.host();
+        host.refresh();
         if !wanted.netns.is_empty() {
-            wanted.set_netns(filters, |name| enricher.find_netns(name))?;
+            wanted.set_netns(filters, |name| host.resolve_netns(name))?;
         }
         if !wanted.containers.is_empty() {
-            wanted.set_containers(filters, |name| enricher.find_container(name))?;
+            wanted.set_containers(filters, |name| host.containers.find_container(name))?;
         }
         self.kernel.live.update(filters)
     }
@@ -336,8 +336,9 @@ impl Session<'_> {
         match self.kernel.skipped_probes()? {
             0 => {}
             skipped => log::warn!(
-                "the kernel skipped {skipped} probe hits inside of other probes; drops among them \
-                 are not in the account, use --hook tracepoint to see them"
+                "the kernel skipped {skipped} probe hits during other probes or bpf() calls on the same \
+                 processor; drops among them are not in the account, use --hook tracepoint to see \
+                 them"
             ),
         }
         Ok(())

@@ -229,6 +229,14 @@ impl Ended {
         )
     }
 
+    /// Whether the kernel skipped probe hits, says the closing warning. What was dropped then has
+    /// no line and is not in the account.
+    #[must_use]
+    pub fn skipped_probes(&self) -> bool {
+        self.stderr
+            .contains("dropwatch: warning: the kernel skipped ")
+    }
+
     /// Packets on the wire, and the drops that stand for them: the line
     /// `dropwatch: 20 packets on the wire in 4 drops (GSO)`, `None` without it.
     pub fn segments(&self) -> Result<Option<(u64, u64)>> {
@@ -351,6 +359,11 @@ mod tests {
         );
         assert_eq!(said.records().ok(), Some(7));
         assert_eq!(said.segments().ok(), Some(Some((20, 4))));
+        assert!(!said.skipped_probes());
+        assert!(
+            ended("dropwatch: warning: the kernel skipped 2 probe hits during other\n")
+                .skipped_probes()
+        );
         let silent = ended("dropwatch: 4 seen = 4 printed\n");
         assert!(silent.records().is_err());
         assert_eq!(silent.segments().ok(), Some(None));
