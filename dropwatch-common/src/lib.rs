@@ -7,3 +7,4 @@ pub mod config;
 pub mod event;
 pub mod kernel_fields;
 pub mod tuple;
+pub mod uapi;

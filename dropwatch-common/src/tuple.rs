@@ -4,6 +4,10 @@
 //! Written so that both sides can run it: in the kernel it decides the filters,
 //! in user space the tests hold it against what the line shows.
 
+use crate::uapi::{
+    self, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN,
+};
+
 /// Where the bytes of a packet come from.
 pub trait Bytes {
     /// The `N` bytes at `at`, `None` unless all of them were captured.
@@ -39,14 +43,9 @@ pub struct Tuple {
     pub has_ports: bool,
 }
 
-/// Most extension headers that are followed.
+/// Most extension headers that are followed. A packet in order has seven at most
+/// (RFC 8200, 4.1).
 pub const MAX_EXTENSIONS: u32 = 8;
-
-const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_VLAN: u16 = 0x8100;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
-const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -303,8 +302,7 @@ impl Tuple {
 
     #[inline(always)]
     fn read_ports<B: Bytes>(&mut self, bytes: &B, rest: Rest) {
-        // TCP, UDP, DCCP, SCTP and UDP-Lite start with the two ports.
-        if let 6 | 17 | 33 | 132 | 136 = self.protocol
+        if uapi::has_ports(self.protocol)
             && let Some([a, b, c, d]) = rest.read(bytes)
         {
             self.source_port = u16::from_be_bytes([a, b]);

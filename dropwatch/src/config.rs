@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn defaults() {
         let config = config(&[]).unwrap();
-        assert!(!config.filters.has_process_filter());
+        assert!(config.filters.pids.is_empty() && config.filters.comms.is_empty());
         assert_eq!(config.stack_depth, DEFAULT_STACK_DEPTH);
         assert_eq!(config.hook, HookChoice::Auto);
         assert_eq!(config.buffer, BufferChoice::Auto);

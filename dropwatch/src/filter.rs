@@ -10,7 +10,7 @@ mod parse;
 pub use kernel::{KernelFilters, Range, Resolver};
 pub use parse::Family;
 
-use std::{collections::BTreeSet, net::IpAddr, ops::RangeInclusive};
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use anyhow::{Result, bail, ensure};
 use dropwatch_common::{
@@ -132,16 +132,10 @@ impl Filters {
         Ok(())
     }
 
-    /// Whether `--pid` or `--comm` is given.
-    pub fn has_process_filter(&self) -> bool {
-        !self.pids.is_empty() || !self.comms.is_empty()
-    }
-
-    /// Whether `--pid` and `--comm` match a process that has one of `names`.
-    pub fn process_matches<'a>(&self, pid: u32, mut names: impl Iterator<Item = &'a [u8]>) -> bool {
+    /// Whether `--pid` and `--comm` match a process of this name.
+    pub fn process_matches(&self, pid: u32, name: &[u8]) -> bool {
         (self.pids.is_empty() || self.pids.contains(&pid))
-            && (self.comms.is_empty()
-                || names.any(|name| self.comms.contains(&parse::padded::<COMM_LEN>(name))))
+            && (self.comms.is_empty() || self.comms.contains(&parse::padded::<COMM_LEN>(name)))
     }
 
     /// Refuses flags that no drop can match together.
@@ -208,26 +202,6 @@ impl Filters {
              can match them all"
         );
         Ok(())
-    }
-}
-
-/// Whether an address is of IPv4 or IPv6.
-impl Family {
-    fn of(addresses: impl Iterator<Item = IpAddr>) -> Self {
-        let mut family = None;
-        for address in addresses {
-            let this = if address.is_ipv4() {
-                Self::V4
-            } else {
-                Self::V6
-            };
-            match family {
-                None => family = Some(this),
-                Some(before) if before != this => return Self::Any,
-                Some(_) => {}
-            }
-        }
-        family.unwrap_or(Self::Any)
     }
 }
 

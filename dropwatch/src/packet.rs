@@ -53,6 +53,8 @@ mod tunnel;
 
 use std::net::IpAddr;
 
+use dropwatch_common::uapi::{ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+
 use self::{ip::Ip, link::Network};
 pub use self::{
     ip::{Fragment, IpHeader, Ipv4Options, Ipv6Extensions, MAX_EXTENSIONS},
@@ -62,14 +64,8 @@ pub use self::{
     tunnel::Tunnel,
 };
 
-/// `ETH_P_IP` in `include/uapi/linux/if_ether.h`, as the others here.
-const ETHERTYPE_IPV4: u16 = 0x0800;
-/// `ETH_P_ARP`.
-const ETHERTYPE_ARP: u16 = 0x0806;
-/// `ETH_P_TEB`: an Ethernet frame.
+/// `ETH_P_TEB` in `include/uapi/linux/if_ether.h`: an Ethernet frame.
 const ETHERTYPE_ETHERNET: u16 = 0x6558;
-/// `ETH_P_IPV6`.
-const ETHERTYPE_IPV6: u16 = 0x86dd;
 
 /// What the kernel side captured of a packet.
 #[derive(Clone, Copy, Debug, Default)]

@@ -11,8 +11,8 @@ use dropwatch_common::config::RangeKind;
 
 use crate::{
     enrich::{
-        container::{ContainerMatch, Containers},
-        netns::NetnsNames,
+        Host,
+        container::ContainerMatch,
         reason::ReasonNames,
         symbol::{HIDDEN_WARNING, KALLSYMS, MODULES, Symbols},
     },
@@ -52,51 +52,41 @@ const SUGGESTIONS: usize = 5;
 
 /// The kernel's symbols, which another thread reads: that takes the kernel longer
 /// than all the rest of a start.
-pub(crate) enum PendingSymbols {
-    /// They are being read.
-    Reading(JoinHandle<Result<Symbols>>),
-    /// They are there.
-    Read(Symbols),
+pub(crate) struct PendingSymbols {
+    /// The thread, until it was waited for.
+    reading: Option<JoinHandle<Result<Symbols>>>,
+    symbols: Symbols,
 }
 
 impl PendingSymbols {
     /// Starts to read.
     pub(crate) fn start() -> Self {
-        Self::Reading(thread::spawn(|| {
-            Symbols::load(Path::new(KALLSYMS), Path::new(MODULES))
-        }))
+        Self {
+            reading: Some(thread::spawn(|| {
+                Symbols::load(Path::new(KALLSYMS), Path::new(MODULES))
+            })),
+            symbols: Symbols::none(),
+        }
     }
 
     /// The symbols: waits until they are read. None and a warning if they can't
     /// be: addresses are better than nothing.
-    fn wait(self) -> Symbols {
-        let read = match self {
-            Self::Read(symbols) => return symbols,
-            Self::Reading(thread) => thread
-                .join()
-                .unwrap_or_else(|_panic| Err(anyhow!("reading {KALLSYMS} failed"))),
-        };
-        match read {
-            Ok(symbols) => {
-                if symbols.hidden() {
-                    log::warn!("{HIDDEN_WARNING}");
-                }
-                symbols
-            }
-            Err(error) => {
-                log::warn!("{error:#}; call sites and stacks are printed as addresses");
-                Symbols::none()
-            }
-        }
-    }
-
     fn get(&mut self) -> &Symbols {
-        let this = std::mem::replace(self, Self::Read(Symbols::none()));
-        *self = Self::Read(this.wait());
-        match self {
-            Self::Read(symbols) => symbols,
-            Self::Reading(_) => unreachable!("it was replaced"),
+        if let Some(thread) = self.reading.take() {
+            let panicked = |_| Err(anyhow!("reading {KALLSYMS} failed"));
+            match thread.join().unwrap_or_else(panicked) {
+                Ok(symbols) => {
+                    if symbols.hidden() {
+                        log::warn!("{HIDDEN_WARNING}");
+                    }
+                    self.symbols = symbols;
+                }
+                Err(error) => {
+                    log::warn!("{error:#}; call sites and stacks are printed as addresses");
+                }
+            }
         }
+        &self.symbols
     }
 }
 
@@ -105,24 +95,22 @@ pub(crate) struct System {
     /// Names of drop reasons.
     pub(crate) reasons: ReasonNames,
     symbols: PendingSymbols,
-    netns: NetnsNames,
-    containers: Containers,
+    host: Host,
 }
 
 impl System {
     pub(crate) fn new(reasons: ReasonNames, symbols: PendingSymbols) -> Self {
-        let root = Path::new("/");
         Self {
             reasons,
             symbols,
-            netns: NetnsNames::below(root),
-            containers: Containers::below(root),
+            host: Host::below(Path::new("/")),
         }
     }
 
     /// The names that records need as well.
-    pub(crate) fn into_names(self) -> (ReasonNames, Symbols) {
-        (self.reasons, self.symbols.wait())
+    pub(crate) fn into_names(mut self) -> (ReasonNames, Symbols, Host) {
+        self.symbols.get();
+        (self.reasons, self.symbols.symbols, self.host)
     }
 
     /// Code of [`SOCKET_RECEIVE_FUNCTIONS`].
@@ -159,14 +147,14 @@ impl Resolver for System {
     }
 
     fn netns(&mut self, name: &str) -> Result<u32> {
-        self.netns.resolve(name, &mut self.containers)
+        self.host.resolve_netns(name)
     }
 
     fn cgroup(&mut self, path: &str) -> Result<u64> {
-        self.containers.resolve_cgroup(path)
+        self.host.containers.resolve_cgroup(path)
     }
 
     fn container(&mut self, name: &str) -> Result<ContainerMatch> {
-        self.containers.resolve_container(name)
+        self.host.containers.resolve_container(name)
     }
 }

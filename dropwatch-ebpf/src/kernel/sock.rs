@@ -1,20 +1,15 @@
 //! `struct sock`, `include/net/sock.h`.
 
-use dropwatch_common::config::ABSENT;
+use dropwatch_common::{
+    config::ABSENT,
+    uapi::{AF_INET, AF_INET6, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
+};
 
 use super::{cgroup::Cgroup, netdev::netns_inode, read};
 use crate::config::{
     SOCK_CGROUP, SOCK_CGROUP_VALUE, SOCK_FAMILY, SOCK_LISTENER, SOCK_NET, SOCK_PROTOCOL,
     SOCK_SOCKET, SOCK_STATE, SOCKET_INODE,
 };
-
-/// Address families, `include/linux/socket.h`.
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-
-/// States in `include/net/tcp_states.h` in which a socket is not a full one.
-const TIME_WAIT: u8 = 6;
-const NEW_SYN_RECV: u8 = 12;
 
 /// What `sk_buff.sk` points to: a full socket, a request or a time-wait one.
 /// They share `struct sock_common`, and only that may be read.
@@ -55,8 +50,8 @@ impl Sock {
         // Other families use the numbers for states of their own.
         let is_inet = matches!(family, AF_INET | AF_INET6);
         let address = match state {
-            TIME_WAIT if is_inet => 0,
-            NEW_SYN_RECV if is_inet => read::pointer(self.address, SOCK_LISTENER.load()),
+            TCP_TIME_WAIT if is_inet => 0,
+            TCP_NEW_SYN_RECV if is_inet => read::pointer(self.address, SOCK_LISTENER.load()),
             _ => self.address,
         };
         FullSock { address }

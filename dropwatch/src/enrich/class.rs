@@ -1,6 +1,12 @@
 //! The class of a drop: what [`classify`](crate::classify) says, cached by place.
 
-use dropwatch_common::event::{DropEvent, present};
+use dropwatch_common::{
+    event::{DropEvent, present},
+    uapi::{
+        AF_NETLINK, AF_UNIX, IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP,
+        IPPROTO_UDPLITE, TCP_TIME_WAIT,
+    },
+};
 use rustc_hash::FxHashMap;
 
 use super::{cache::insert_bounded, location::Described};
@@ -9,12 +15,6 @@ use crate::{
     packet::{self, Transport},
     record::Stack,
 };
-
-/// Numbers of `include/linux/socket.h`, `include/uapi/linux/in.h` and
-/// `include/net/tcp_states.h`.
-const AF_UNIX: u16 = 1;
-const AF_NETLINK: u16 = 16;
-const TCP_TIME_WAIT: u8 = 6;
 
 /// A place: call site, stack and reason.
 type Key = (u64, u32, u32);
@@ -99,13 +99,13 @@ fn protocol_of(event: &DropEvent, packet: &packet::Packet) -> Protocol {
         packet::Protocol::Family(AF_NETLINK) => Protocol::Netlink,
         packet::Protocol::Unknown | packet::Protocol::Family(_) => Protocol::Unknown,
         packet::Protocol::Ethertype(ethertype) => Protocol::Ethertype(ethertype),
-        packet::Protocol::Ip(17 | 136) => Protocol::Udp,
-        packet::Protocol::Ip(6) => Protocol::Tcp {
+        packet::Protocol::Ip(IPPROTO_UDP | IPPROTO_UDPLITE) => Protocol::Udp,
+        packet::Protocol::Ip(IPPROTO_TCP) => Protocol::Tcp {
             flags: tcp_flags(packet),
             time_wait: socket && event.socket_state == TCP_TIME_WAIT,
         },
-        packet::Protocol::Ip(1) => Protocol::Icmp(icmp_type(packet)),
-        packet::Protocol::Ip(58) => Protocol::Icmpv6(icmp_type(packet)),
+        packet::Protocol::Ip(IPPROTO_ICMP) => Protocol::Icmp(icmp_type(packet)),
+        packet::Protocol::Ip(IPPROTO_ICMPV6) => Protocol::Icmpv6(icmp_type(packet)),
         packet::Protocol::Ip(number) => Protocol::Ip(number),
     }
 }

@@ -13,16 +13,16 @@
 //! A packet of which none of these holds has no direction: one that a driver has
 //! just made, or one that a bridge takes from one device to another.
 
-use dropwatch_common::event::{DropEvent, present};
+use dropwatch_common::{
+    event::{DropEvent, present},
+    uapi::AF_PACKET,
+};
 
 use crate::record::Direction;
 
 /// Index of the loopback device in every network namespace, `LOOPBACK_IFINDEX` in
 /// `include/net/flow.h`.
 const LOOPBACK: u32 = 1;
-
-/// `AF_PACKET` in `include/linux/socket.h`.
-const AF_PACKET: u16 = 17;
 
 /// The functions that `dst_entry.input` of a route to another host points to
 /// (`net/ipv4/route.c`, `net/ipv6/route.c`).

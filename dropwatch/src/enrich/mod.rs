@@ -7,6 +7,7 @@ mod clock;
 pub mod container;
 mod direction;
 mod files;
+mod host;
 mod location;
 pub mod netns;
 pub mod owner;
@@ -15,20 +16,20 @@ mod suggest;
 pub mod symbol;
 mod throttle;
 
-use std::{net::SocketAddr, path::Path, time::Instant};
+pub use host::Host;
 
-use anyhow::Result;
+use std::{net::SocketAddr, time::Instant};
+
 use dropwatch_common::{
     config::{OWNER_VALID_NS, OwnerEntry, verdict},
     event::{DropEvent, present},
+    uapi::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_NEW_SYN_RECV, TCP_TIME_WAIT},
 };
 
 use self::{
     class::Classes,
     clock::Clock,
-    container::{ContainerMatch, Containers},
     location::{Locations, StackSource},
-    netns::NetnsNames,
     owner::{Flow, Owners},
     reason::ReasonNames,
     symbol::Symbols,
@@ -43,22 +44,13 @@ use crate::{
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
 const NOBODY_VALID_NS: u64 = 100_000_000;
 
-/// Numbers of `include/linux/socket.h`, `include/uapi/linux/in.h` and
-/// `include/net/tcp_states.h`.
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const IPPROTO_TCP: u8 = 6;
-const TCP_TIME_WAIT: u8 = 6;
-const TCP_NEW_SYN_RECV: u8 = 12;
-
 /// Turns events into records, with caches that live as long as the run.
 pub struct Enricher {
     reasons: ReasonNames,
     locations: Locations,
     clock: Clock,
     owners: Owners,
-    netns: NetnsNames,
-    containers: Containers,
+    host: Host,
     classes: Classes,
     now: Instant,
 }
@@ -76,15 +68,14 @@ pub struct Decision {
 impl Enricher {
     /// An enricher that names what `reasons` and `symbols` know and shows at
     /// most `stack_depth` callers, none at all with 0. Processes, namespaces and
-    /// containers are those of the system whose file systems are below `root`.
-    pub fn new(reasons: ReasonNames, symbols: Symbols, stack_depth: usize, root: &Path) -> Self {
+    /// containers are those of `host`.
+    pub fn new(reasons: ReasonNames, symbols: Symbols, stack_depth: usize, host: Host) -> Self {
         Self {
             reasons,
             locations: Locations::new(symbols, stack_depth),
             clock: Clock::default(),
-            owners: Owners::new(&root.join("proc")),
-            netns: NetnsNames::below(root),
-            containers: Containers::below(root),
+            owners: Owners::new(&host.proc),
+            host,
             classes: Classes::default(),
             now: Instant::now(),
         }
@@ -96,8 +87,7 @@ impl Enricher {
         self.now = Instant::now();
         self.clock.sample();
         self.locations.refresh();
-        self.netns.refresh();
-        self.containers.refresh();
+        self.host.refresh();
     }
 
     /// To be called when drops are traced: what takes time is begun before the
@@ -106,20 +96,9 @@ impl Enricher {
         self.owners.prepare(Instant::now());
     }
 
-    /// Inode number of the network namespace that `name` stands for now.
-    ///
-    /// # Errors
-    /// There is none.
-    pub fn find_netns(&mut self, name: &str) -> Result<u32> {
-        self.netns.resolve(name, &mut self.containers)
-    }
-
-    /// What the container of this name has now.
-    ///
-    /// # Errors
-    /// The name can be that of several.
-    pub fn find_container(&mut self, name: &str) -> Result<ContainerMatch> {
-        self.containers.find_container(name)
+    /// The host that is traced.
+    pub fn host(&mut self) -> &mut Host {
+        &mut self.host
     }
 
     /// Decides `--pid` and `--comm` where the kernel side could not: by all
@@ -130,9 +109,8 @@ impl Enricher {
         let has = |bit| event.present & bit != 0;
         self.learn_owner(event);
         let matches = |process: &owner::Process<'_>| {
-            filters.process_matches(process.pid, std::iter::once(process.name))
-                || process
-                    .any_thread(|name| filters.process_matches(process.pid, std::iter::once(name)))
+            filters.process_matches(process.pid, process.name)
+                || process.any_thread(|name| filters.process_matches(process.pid, name))
         };
         let answer = if has(present::SOCKET_INODE) {
             self.owners
@@ -145,8 +123,7 @@ impl Enricher {
                     .any_holder_at(netns, &flow, event.tgid, self.now, matches)
             })
         };
-        let by_task =
-            || filters.process_matches(event.tgid, std::iter::once(until_nul(&event.comm)));
+        let by_task = || filters.process_matches(event.tgid, until_nul(&event.comm));
         Decision {
             matches: answer.unwrap_or_else(by_task),
             note: has(present::SOCKET_INODE)
@@ -262,9 +239,9 @@ impl Enricher {
             }),
             netns: netns.map(|inode| Netns {
                 inode,
-                name: self.netns.name(inode),
+                name: self.host.netns.name(inode),
             }),
-            workload: self.containers.describe(cgroup, netns),
+            workload: self.host.containers.describe(cgroup, netns),
             stack: place.stack,
             address: event.skb,
         }

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN};
 use proptest::{collection::vec, prelude::*};
 use zerocopy::{FromBytes as _, IntoBytes as _};
@@ -11,7 +13,12 @@ use crate::{
 fn enricher() -> Enricher {
     let reasons = ReasonNames::new(&btf("6.12"), &btf_folder("6.12"));
     // Nothing of the machine that the tests run on.
-    Enricher::new(reasons, symbols("6.12"), 16, Path::new("/nonexistent"))
+    Enricher::new(
+        reasons,
+        symbols("6.12"),
+        16,
+        Host::below(Path::new("/nonexistent")),
+    )
 }
 
 /// The event with zeros wherever it says that there is nothing.

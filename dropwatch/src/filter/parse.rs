@@ -3,8 +3,11 @@
 use std::{collections::BTreeSet, fmt::Display, net::IpAddr, ops::RangeInclusive};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use dropwatch_common::config::{IP_PROTOCOL, Mark};
-use dropwatch_common::event::{COMM_LEN, IFNAME_LEN};
+use dropwatch_common::{
+    config::{IP_PROTOCOL, Mark},
+    event::{COMM_LEN, IFNAME_LEN},
+    uapi::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IGMP, has_ports},
+};
 use ipnet::IpNet;
 
 use crate::names::{ETHERTYPES, IP_PROTOCOLS};
@@ -21,6 +24,22 @@ pub enum Family {
 }
 
 impl Family {
+    /// The family that all of `addresses` are of.
+    pub fn of(addresses: impl Iterator<Item = IpAddr>) -> Self {
+        let mut family = Self::Any;
+        for address in addresses {
+            let this = match address {
+                IpAddr::V4(_) => Self::V4,
+                IpAddr::V6(_) => Self::V6,
+            };
+            match family.and(this) {
+                Some(both) => family = both,
+                None => return Self::Any,
+            }
+        }
+        family
+    }
+
     /// Whether an address can match.
     pub fn has(self, address: IpAddr) -> bool {
         match self {
@@ -40,28 +59,27 @@ impl Family {
     }
 }
 
-/// Protocols with ports, and those of one family: ICMP and IGMP, ICMPv6.
-const WITH_PORTS: [u32; 5] = [6, 17, 33, 132, 136];
-const V4_ONLY: [u32; 2] = [1, 2];
-const V6_ONLY: [u32; 1] = [58];
+/// The IP protocol of a value of `RangeKind::Protocol`, `None` for an ethertype.
+fn ip_protocol(value: u32) -> Option<u8> {
+    (value & IP_PROTOCOL != 0).then_some(value as u8)
+}
 
 /// Whether packets of a protocol have ports.
 pub(super) fn protocol_has_ports(value: u32) -> bool {
-    value & IP_PROTOCOL != 0 && WITH_PORTS.contains(&(value & !IP_PROTOCOL))
+    ip_protocol(value).is_some_and(has_ports)
 }
 
 /// Whether packets of a protocol can be of `family`; if `is_ip` is set, they must
 /// be IP at all.
 pub(super) fn protocol_fits(value: u32, family: Family, is_ip: bool) -> bool {
-    if value & IP_PROTOCOL == 0 {
+    let Some(protocol) = ip_protocol(value) else {
         // ARP has IPv4 addresses, and no IP header.
         return !is_ip && family != Family::V6;
-    }
-    let protocol = value & !IP_PROTOCOL;
+    };
     match family {
         Family::Any => true,
-        Family::V4 => !V6_ONLY.contains(&protocol),
-        Family::V6 => !V4_ONLY.contains(&protocol),
+        Family::V4 => protocol != IPPROTO_ICMPV6,
+        Family::V6 => !matches!(protocol, IPPROTO_ICMP | IPPROTO_IGMP),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
+use dropwatch_common::tuple;
 use etherparse::{IpNumber, Ipv4HeaderSlice, Ipv6HeaderSlice};
 
 use super::{Addresses, ETHERTYPE_IPV4, ETHERTYPE_IPV6, List, Part, u16_at, u32_at};
 
-/// Most extension headers that are followed. A packet in order has seven at
-/// most (RFC 8200, 4.1).
-pub const MAX_EXTENSIONS: usize = 8;
+/// Most extension headers that are followed.
+pub const MAX_EXTENSIONS: usize = tuple::MAX_EXTENSIONS as usize;
 
 /// Types of the options of an IPv4 header (RFC 791) in their order, padding
 /// (end of list, no operation) left out.

@@ -8,6 +8,8 @@
 //! network header still is that of IP, behind all tags. Only the MAC header
 //! tells them apart.
 
+use dropwatch_common::uapi::{ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN};
+
 use super::{Capture, List, u16_at};
 
 /// Ids of VLANs, outermost first: a tag beside the frame and two in it.
@@ -16,11 +18,7 @@ pub type VlanIds = List<u16, 3>;
 /// Most tags in a frame that are followed.
 const MAX_TAGS: usize = 2;
 
-/// `ETH_P_8021Q` in `include/uapi/linux/if_ether.h`, as the others here.
-const ETHERTYPE_VLAN: u16 = 0x8100;
-/// `ETH_P_8021AD`.
-const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
-/// `ETH_P_802_3`: a frame with a length for an ethertype, and no LLC in it.
+/// `ETH_P_802_3` in `include/uapi/linux/if_ether.h`, as the others here: a frame with a length for an ethertype, and no LLC in it.
 const ETHERTYPE_802_3: u16 = 0x0001;
 /// `ETH_P_802_2`: a frame with a length for an ethertype.
 const ETHERTYPE_802_2: u16 = 0x0004;

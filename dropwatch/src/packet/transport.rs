@@ -1,5 +1,6 @@
 //! Transport headers.
 
+use dropwatch_common::uapi::has_ports;
 use etherparse::IpNumber;
 
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Part, Tuple, u16_at, u32_at};
@@ -83,12 +84,10 @@ impl Tcp {
 
 /// The ports of a protocol that has them: those that start with the two.
 pub(super) fn ports(protocol: IpNumber, header: &[u8]) -> Part<(u16, u16)> {
-    match protocol {
-        IpNumber::TCP | IpNumber::UDP | IpNumber::UDP_LITE | IpNumber::SCTP | IpNumber::DCCP => {
-            Part::present(u16_at(header, 0).zip(u16_at(header, 2)))
-        }
-        _ => Part::Absent,
+    if !has_ports(protocol.0) {
+        return Part::Absent;
     }
+    Part::present(u16_at(header, 0).zip(u16_at(header, 2)))
 }
 
 /// Length of the header of an ICMP or ICMPv6 error.

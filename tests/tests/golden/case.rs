@@ -8,7 +8,7 @@ use std::{
 use dropwatch::{
     btf::Btf,
     decode::decode,
-    enrich::{Enricher, reason::ReasonNames, symbol::Symbols},
+    enrich::{Enricher, Host, reason::ReasonNames, symbol::Symbols},
     format::{ExtraField, Format as _, TextFormat, TextOptions, TimestampStyle},
 };
 use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN, present};
@@ -251,7 +251,7 @@ impl Case {
             symbols.expect("kallsyms is readable"),
             self.depth,
             // Nothing of the machine that the tests run on.
-            Path::new("/nonexistent"),
+            Host::below(Path::new("/nonexistent")),
         )
     }
 

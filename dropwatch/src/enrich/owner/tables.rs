@@ -7,6 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dropwatch_common::uapi::{
+    IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, TCP_LISTEN,
+    TCP_SYN_RECV,
+};
 use rustc_hash::FxHashMap;
 
 use super::{
@@ -14,18 +18,6 @@ use super::{
     proc::{Proc, ProcessDir},
     scan::Place,
 };
-
-/// IP protocol numbers (`include/uapi/linux/in.h`, `in6.h`).
-const ICMP: u8 = 1;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const UDP_LITE: u8 = 136;
-
-/// States in a TCP table (`include/net/tcp_states.h`); requests are shown as
-/// `TCP_SYN_RECV`.
-const TCP_SYN_RECV: u8 = 3;
-const TCP_LISTEN: u8 = 10;
 
 /// When a table is read again.
 const READ_PAUSE: Pause = Pause {
@@ -70,10 +62,10 @@ impl Kind {
     fn of(flow: &Flow) -> Self {
         match flow.protocol {
             _ if flow.raw => Self::Raw,
-            TCP => Self::Tcp,
-            UDP => Self::Udp,
-            UDP_LITE => Self::UdpLite,
-            ICMP | ICMPV6 => Self::Ping,
+            IPPROTO_TCP => Self::Tcp,
+            IPPROTO_UDP => Self::Udp,
+            IPPROTO_UDPLITE => Self::UdpLite,
+            IPPROTO_ICMP | IPPROTO_ICMPV6 => Self::Ping,
             _ => Self::Raw,
         }
     }
