@@ -14,6 +14,19 @@ pub const BUFFER_RING: u32 = 0;
 /// Records go into the per-CPU perf buffers.
 pub const BUFFER_PERF: u32 = 1;
 
+/// Bits of the global `READS`: what has to be read of each drop, beyond the
+/// `struct sk_buff` itself.
+pub mod reads {
+    /// The boot clock.
+    pub const TIME: u32 = 1 << 0;
+    /// Device, route and network namespace.
+    pub const DEVICE: u32 = 1 << 1;
+    /// The socket, its cgroup, and who holds it.
+    pub const SOCKET: u32 = 1 << 2;
+    /// All of them.
+    pub const ALL: u32 = TIME | DEVICE | SOCKET;
+}
+
 /// Most processes, names, cgroups or interfaces that one filter holds.
 pub const MAX_FILTER_ENTRIES: u32 = 1024;
 
@@ -195,7 +208,8 @@ pub mod verdict {
 
 /// Per-CPU counters, the source of the account.
 ///
-/// `seen = records in the buffer + filtered + lost`, always.
+/// `seen = records in the buffer + grouped + no_group + filtered + lost`, always:
+/// samples of groups are no records of this account.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -205,6 +219,14 @@ pub struct Counters {
     pub filtered: u64,
     /// Drops for which no record could be written.
     pub lost: u64,
+    /// Drops that were counted in their group.
+    pub grouped: u64,
+    /// Drops whose group found no room in the map.
+    pub no_group: u64,
+    /// Packets that these would have been on the wire.
+    pub no_group_packets: u64,
+    /// Bytes of these.
+    pub no_group_bytes: u64,
     /// How many drops this CPU is recording just now, at most
     /// [`NESTING_LEVELS`].
     pub nesting: u64,

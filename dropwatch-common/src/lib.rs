@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod event;
+pub mod group;
 pub mod kernel_fields;
 pub mod tuple;
 pub mod uapi;

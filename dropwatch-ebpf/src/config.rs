@@ -1,7 +1,7 @@
 //! The globals that user space sets before load, see `dropwatch_common::config`.
 
 use aya_ebpf::Global;
-use dropwatch_common::config::{ABSENT, BUFFER_RING};
+use dropwatch_common::config::{ABSENT, BUFFER_RING, reads};
 
 macro_rules! offset_globals {
     ($($name:ident: $strukt:literal, $path:literal, $size:literal, $required:literal;)*) => {
@@ -67,3 +67,16 @@ pub(crate) static FILTERS: Global<u32> = Global::new(0);
 /// Which kinds of ranges are in the map `RANGES`: the bits of `RangeKind`.
 #[unsafe(no_mangle)]
 pub(crate) static RANGE_FILTERS: Global<u32> = Global::new(0);
+
+/// What groups of drops are told apart by: the bits of `group::by`, 0 to make a
+/// record of each drop.
+#[unsafe(no_mangle)]
+pub(crate) static GROUP_BY: Global<u32> = Global::new(0);
+
+/// 1 to send records of grouped drops as samples.
+#[unsafe(no_mangle)]
+pub(crate) static SAMPLES: Global<u32> = Global::new(0);
+
+/// What has to be read of each drop: the bits of `reads`.
+#[unsafe(no_mangle)]
+pub(crate) static READS: Global<u32> = Global::new(reads::ALL);

@@ -17,6 +17,7 @@ use dropwatch_common::{
 
 use crate::{
     config::{FILTERS, RANGE_FILTERS},
+    group,
     kernel::{cgroup::Cgroup, read, skb::Headers, task::Task},
     maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, RANGES, Scratch},
     probe::Freed,
@@ -165,7 +166,7 @@ fn iface_matches(scratch: &Scratch) -> bool {
     (!is_on(filters::IFACE) || listed & IFACE_KEEP != 0) && listed & IFACE_TURN_DOWN == 0
 }
 
-/// Whether a filter needs the packet's headers.
+/// Whether a filter, or the drop's group, needs the packet's headers.
 #[inline(always)]
 fn needs_tuple() -> bool {
     const RANGES: u32 = RangeKind::Address.bit()
@@ -175,7 +176,9 @@ fn needs_tuple() -> bool {
         | RangeKind::SourcePort.bit()
         | RangeKind::DestinationPort.bit()
         | RangeKind::Protocol.bit();
-    RANGE_FILTERS.load() & RANGES != 0 || is_on(filters::IPV4 | filters::IPV6)
+    RANGE_FILTERS.load() & RANGES != 0
+        || is_on(filters::IPV4 | filters::IPV6)
+        || group::is_by_tuple()
 }
 
 #[inline(never)]

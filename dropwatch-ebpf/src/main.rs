@@ -9,6 +9,7 @@
 
 mod config;
 mod filter;
+mod group;
 mod kernel;
 mod maps;
 mod probe;

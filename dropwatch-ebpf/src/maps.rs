@@ -4,7 +4,8 @@ use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{
-        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerfEventByteArray, RingBuf, StackTrace,
+        Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, PerCpuHashMap, PerfEventByteArray,
+        RingBuf, StackTrace,
     },
 };
 use dropwatch_common::{
@@ -13,6 +14,7 @@ use dropwatch_common::{
         NESTING_LEVELS, OwnerEntry, RangeKey,
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
+    group::{GroupCounts, GroupKey},
     kernel_fields::SKB_SNAPSHOT_LEN,
     tuple::{Progress, Tuple},
 };
@@ -48,6 +50,8 @@ pub(crate) struct Scratch {
     pub(crate) progress: Progress,
     /// An entry for the map `OWNERS`.
     pub(crate) owner: OwnerEntry,
+    /// The drop's group; what it is not told by is always zero.
+    pub(crate) key: GroupKey,
 }
 
 /// One [`Scratch`] per nesting level and CPU.
@@ -74,6 +78,11 @@ pub(crate) static READER_WAITS: Array<u32> = Array::with_max_entries(1, BPF_F_MM
 /// Kernel stacks by id; its depth and size are set by the loader.
 #[map]
 pub(crate) static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
+
+/// What was counted of each group; its size is set by the loader.
+#[map]
+pub(crate) static GROUPS: PerCpuHashMap<GroupKey, GroupCounts> =
+    PerCpuHashMap::with_max_entries(1, 0);
 
 /// Processes that `--pid` names, by tgid.
 #[map]

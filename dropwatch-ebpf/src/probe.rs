@@ -17,16 +17,17 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use dropwatch_common::{
-    config::{BUFFER_PERF, Counters, NESTING_LEVELS, RangeKind},
+    config::{BUFFER_PERF, Counters, NESTING_LEVELS, RangeKind, reads},
     event::{COMM_LEN, DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, present},
 };
 
 use crate::{
     config::{
-        BUFFER, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON,
+        BUFFER, READS, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON,
         TRACEPOINT_HAS_SOCKET, WANT_DIRECTION,
     },
     filter::{self, Decision},
+    group::{self, Counted},
     kernel::{
         cgroup::Cgroup,
         netdev::NetDevice,
@@ -187,6 +188,10 @@ enum Outcome {
     Filtered,
     /// There was no room for its record.
     Lost,
+    /// It is counted in its group.
+    Grouped,
+    /// There was no room for its group; it is counted as one of these.
+    NoGroup,
 }
 
 /// Counts the drop, and writes its record unless a filter turns it down.
@@ -196,27 +201,59 @@ fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
         return;
     };
     // SAFETY: the pointer comes from the map and is this CPU's.
-    unsafe { add_one(&raw mut (*counters).seen) };
+    unsafe { add(&raw mut (*counters).seen, 1) };
 
     let outcome = if filter::drop_matches(freed) {
-        with_scratch(counters, |scratch| match fill(ctx, freed, scratch) {
-            Some(frames) if submit(ctx, scratch, frames) => Outcome::Recorded,
-            Some(_) => Outcome::Lost,
+        with_scratch(counters, |scratch| match examine(ctx, freed, scratch) {
+            Some(frames) => keep(ctx, counters, scratch, frames),
             None => Outcome::Filtered,
         })
     } else {
         Outcome::Filtered
     };
     match outcome {
-        Outcome::Recorded => {}
+        Outcome::Recorded | Outcome::NoGroup => {}
         // SAFETY: as above.
-        Outcome::Filtered => unsafe { add_one(&raw mut (*counters).filtered) },
+        Outcome::Filtered => unsafe { add(&raw mut (*counters).filtered, 1) },
         // SAFETY: as above.
-        Outcome::Lost => unsafe { add_one(&raw mut (*counters).lost) },
+        Outcome::Lost => unsafe { add(&raw mut (*counters).lost, 1) },
+        // SAFETY: as above.
+        Outcome::Grouped => unsafe { add(&raw mut (*counters).grouped, 1) },
     }
 }
 
-/// Adds one to a counter of this CPU.
+/// Counts the drop in its group, or writes its record.
+#[inline(always)]
+fn keep<C: StackIdContext>(
+    ctx: &C,
+    counters: *mut Counters,
+    scratch: &mut Scratch,
+    frames: usize,
+) -> Outcome {
+    if group::is_on() && !group::needs_record(scratch) {
+        return match group::count(scratch) {
+            Counted::Grouped => Outcome::Grouped,
+            Counted::GroupedAndSampled => {
+                scratch.event.present |= present::SAMPLE;
+                complete(scratch);
+                // A sample that finds no room is no loss: its drop is counted.
+                submit(ctx, scratch, frames);
+                Outcome::Grouped
+            }
+            Counted::NoRoom => {
+                group::count_without_room(counters, scratch);
+                Outcome::NoGroup
+            }
+        };
+    }
+    complete(scratch);
+    match submit(ctx, scratch, frames) {
+        true => Outcome::Recorded,
+        false => Outcome::Lost,
+    }
+}
+
+/// Adds `number` to a counter of this CPU.
 ///
 /// One instruction, because an interrupt between load and store can run this
 /// program again on the same CPU. Spelled out, because core offers no atomic
@@ -226,13 +263,13 @@ fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
 ///
 /// `counter` must point into a map value.
 #[inline(always)]
-unsafe fn add_one(counter: *mut u64) {
+pub(crate) unsafe fn add(counter: *mut u64, number: u64) {
     // SAFETY: valid and aligned by the caller's promise.
     unsafe {
         asm!(
-            "lock *(u64 *)({counter} + 0) += {one}",
+            "lock *(u64 *)({counter} + 0) += {number}",
             counter = in(reg) counter,
-            one = in(reg) 1_u64,
+            number = in(reg) number,
             options(nostack),
         );
     }
@@ -262,15 +299,17 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> Outcome
     }
 }
 
-/// Fills the record and returns the number of stack frames in it; `None` if a
-/// filter turns the drop down.
+/// Reads what filters, groups and records need, and returns the number of stack
+/// frames in the record; `None` if a filter turns the drop down.
 ///
 /// The padding is zero: the kernel clears new maps, and nobody writes to it.
 #[inline(always)]
-fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> Option<usize> {
+fn examine<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> Option<usize> {
     let event = &mut scratch.event;
-    // SAFETY: a helper without arguments.
-    event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    if reads(reads::TIME) {
+        // SAFETY: a helper without arguments.
+        event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    }
     event.skb = freed.skb;
     event.location = freed.location;
     event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
@@ -285,7 +324,11 @@ fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> Opt
     if !filter::packet_matches(scratch) {
         return None;
     }
-    let socket = fill_socket(scratch.sock, &mut scratch.event);
+    let socket = if reads(reads::SOCKET) {
+        fill_socket(scratch.sock, &mut scratch.event)
+    } else {
+        Socket::NONE
+    };
     if !filter::cgroup_matches(socket.cgroup, &scratch.event) {
         return None;
     }
@@ -297,12 +340,23 @@ fn fill<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> Opt
         Decision::NoMatch => return None,
         Decision::Open => scratch.event.present |= present::PROCESS_OPEN,
     }
-    fill_headers(scratch.headers, &mut scratch.event);
-    // SAFETY: `comm` is valid for `COMM_LEN` bytes.
-    unsafe { bpf_get_current_comm(scratch.event.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
     let frames = fill_stack(ctx, scratch)?;
     scratch.event.frame_count = frames as u16;
     Some(frames)
+}
+
+/// Fills what only a record needs.
+#[inline(always)]
+fn complete(scratch: &mut Scratch) {
+    fill_headers(scratch.headers, &mut scratch.event);
+    // SAFETY: `comm` is valid for `COMM_LEN` bytes.
+    unsafe { bpf_get_current_comm(scratch.event.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+}
+
+/// Whether any of `parts` has to be read.
+#[inline(always)]
+fn reads(parts: u32) -> bool {
+    READS.load() & parts != 0
 }
 
 /// Fills what comes from the packet; false if it can't be read.
@@ -342,7 +396,9 @@ fn fill_packet(freed: &Freed, scratch: &mut Scratch) -> bool {
     if scratch.sock.address == 0 {
         scratch.sock = skb.sk();
     }
-    scratch.dev = fill_device(&skb, scratch.sock, event);
+    if reads(reads::DEVICE) {
+        scratch.dev = fill_device(&skb, scratch.sock, event);
+    }
     // Without an ethertype the bytes have no meaning.
     if event.ethertype != 0
         && let Some(headers) = skb.headers()
@@ -395,18 +451,21 @@ struct Socket {
     address: u64,
 }
 
-/// Fills what comes from the packet's socket.
-#[inline(always)]
-fn fill_socket(sock: Sock, event: &mut DropEvent) -> Socket {
-    let none = Socket {
+impl Socket {
+    const NONE: Self = Self {
         cgroup: Cgroup { address: 0 },
         address: 0,
     };
+}
+
+/// Fills what comes from the packet's socket.
+#[inline(always)]
+fn fill_socket(sock: Sock, event: &mut DropEvent) -> Socket {
     if sock.address == 0 {
-        return none;
+        return Socket::NONE;
     }
     let (Some(state), Some(family)) = (sock.state(), sock.family()) else {
-        return none;
+        return Socket::NONE;
     };
     event.present |= present::SOCKET;
     event.socket_state = state;

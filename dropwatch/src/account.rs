@@ -6,14 +6,19 @@ use dropwatch_common::config::Counters;
 
 /// Where every drop that was seen went.
 ///
-/// Displays as `1234 seen = 1000 printed + 230 filtered + 4 lost`; terms that
-/// are zero are left out, all but `printed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Displays as `1234 seen = 1000 printed + 230 filtered + 4 lost`, or with
+/// `counted` in place of `printed`; terms that are zero are left out, all but the
+/// first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Account {
     /// Drops that the kernel side counted.
     pub seen: u64,
     /// Lines that reached standard output.
     pub printed: u64,
+    /// Drops that were counted in groups, the ones without room for their group
+    /// included. In place of `printed` where drops are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<u64>,
     /// Drops of the classes that `--hide-expected` hides.
     pub hidden: u64,
     /// Drops that a filter turned down.
@@ -32,6 +37,9 @@ impl Account {
         Self {
             seen: kernel.seen + missed,
             printed: user.printed,
+            counted: user
+                .counted
+                .map(|counted| counted + kernel.grouped + kernel.no_group),
             hidden: user.hidden(),
             filtered: kernel.filtered + user.filtered,
             limited: user.limited,
@@ -44,27 +52,30 @@ impl Account {
     /// between was seen as well.
     #[must_use]
     pub fn settled(mut self) -> Self {
-        self.seen = self
-            .seen
-            .max(self.printed + self.hidden + self.filtered + self.limited + self.lost);
+        self.seen = self.seen.max(self.settled_terms());
         self
+    }
+
+    /// The sum of all terms.
+    fn settled_terms(&self) -> u64 {
+        let counted = self.counted.unwrap_or(0);
+        self.printed + counted + self.hidden + self.filtered + self.limited + self.lost
     }
 
     /// Drops that are in none of the terms: records on their way while tracing
     /// goes on; always 0 at the end.
     pub fn in_flight(&self) -> i128 {
-        i128::from(self.seen)
-            - i128::from(self.printed)
-            - i128::from(self.hidden)
-            - i128::from(self.filtered)
-            - i128::from(self.limited)
-            - i128::from(self.lost)
+        i128::from(self.seen) - i128::from(self.settled_terms())
     }
 }
 
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} seen = {} printed", self.seen, self.printed)?;
+        let (shown, name) = match self.counted {
+            Some(counted) => (counted, "counted"),
+            None => (self.printed, "printed"),
+        };
+        write!(f, "{} seen = {shown} {name}", self.seen)?;
         for (count, name) in [
             (i128::from(self.hidden), "hidden"),
             (i128::from(self.filtered), "filtered"),
@@ -87,6 +98,9 @@ pub struct UserCounts {
     pub records: u64,
     /// Lines written.
     pub printed: u64,
+    /// Drops that user space counted in groups; `None` where each drop becomes a
+    /// line.
+    pub counted: Option<u64>,
     /// Drops that `--pid` and `--comm` turned down, where the kernel side could
     /// not decide.
     pub filtered: u64,
@@ -120,6 +134,10 @@ mod tests {
         seen: 1234,
         filtered: 230,
         lost: 4,
+        grouped: 0,
+        no_group: 0,
+        no_group_packets: 0,
+        no_group_bytes: 0,
         nesting: 0,
     };
 
@@ -165,6 +183,25 @@ mod tests {
             Account::new(KERNEL, 0, user).to_string(),
             "1234 seen = 900 printed + 50 hidden + 280 filtered + 4 lost"
         );
+    }
+
+    #[test]
+    fn what_is_counted_by_either_side_is_in_one_term() {
+        let kernel = Counters {
+            grouped: 900,
+            no_group: 70,
+            ..KERNEL
+        };
+        let user = UserCounts {
+            counted: Some(30),
+            ..UserCounts::default()
+        };
+        let account = Account::new(kernel, 0, user);
+        assert_eq!(
+            account.to_string(),
+            "1234 seen = 1000 counted + 230 filtered + 4 lost"
+        );
+        assert_eq!(account.in_flight(), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser};
 use crate::{
     config::{BufferChoice, HookChoice},
     format::TimestampStyle,
+    groups::Dimension,
 };
 
 /// Print one line for every packet that the Linux kernel drops.
@@ -16,9 +17,117 @@ use crate::{
 /// capabilities CAP_BPF, CAP_PERFMON and CAP_SYSLOG. Press Ctrl-C to stop; the
 /// account of all drops then goes to standard error.
 #[derive(Clone, Debug, Parser)]
-#[command(version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Other views",
+    override_usage = "dropwatch [OPTIONS]\n       dropwatch <COMMAND> [OPTIONS]"
+)]
 pub struct Cli {
-    /// The filters.
+    /// What to show in place of lines.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Without a command: lines.
+    #[command(flatten)]
+    pub lines: LineArgs,
+}
+
+impl Cli {
+    /// How often `-v` was given.
+    #[must_use]
+    pub fn verbosity(&self) -> u8 {
+        match &self.command {
+            None => self.lines.diagnostic.verbose,
+            Some(Command::Summary(args)) => args.diagnostic.verbose,
+        }
+    }
+}
+
+/// Views other than lines.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Count drops in the kernel, by reason and call site or what --by says
+    Summary(SummaryArgs),
+}
+
+/// `dropwatch summary`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = SUMMARY_EXAMPLES, max_term_width = 100)]
+pub struct SummaryArgs {
+    /// Which drops to count.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// What tells groups apart
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT,...",
+        value_delimiter = ',',
+        default_value = "reason,at",
+        help_heading = "Output"
+    )]
+    pub by: Vec<Dimension>,
+
+    /// Print what was counted in each such time, as 1s, 10s or 5m
+    ///
+    /// Without it there is one table, at the end.
+    #[arg(long, value_name = "TIME", help_heading = "Output")]
+    pub interval: Option<String>,
+
+    /// How to print groups
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub output: SummaryFormat,
+
+    /// Most callers of a stack, with --by stack
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = crate::config::DEFAULT_STACK_DEPTH,
+        help_heading = "Output"
+    )]
+    pub stack: u32,
+
+    /// Most groups that are told apart; what comes later is counted as other
+    ///
+    /// By default as many as fit into 64 MiB of the kernel's memory, 131072 at most.
+    #[arg(long, value_name = "N", help_heading = "Capture")]
+    pub max_groups: Option<u32>,
+
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+
+    /// What else to say.
+    #[command(flatten)]
+    pub diagnostic: DiagnosticArgs,
+}
+
+/// How groups are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SummaryFormat {
+    /// A line for each group: drops, packets, bytes, and what they have in common
+    #[default]
+    Text,
+    /// A JSON object for each group, and one for the account
+    Json,
+}
+
+/// `dropwatch` without a command.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LineArgs {
+    /// Which drops to print.
     #[command(flatten)]
     pub filter: FilterArgs,
 
@@ -65,6 +174,22 @@ pub struct Cli {
     #[arg(short, long, value_name = "N", help_heading = "Capture")]
     pub count: Option<u64>,
 
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+
+    /// Print the drop reasons of this kernel, by subsystem and number, and end
+    #[arg(long, help_heading = "Diagnostics")]
+    pub list_reasons: bool,
+
+    /// What else to say.
+    #[command(flatten)]
+    pub diagnostic: DiagnosticArgs,
+}
+
+/// How drops are captured.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CaptureArgs {
     /// Stop after this time, as 10s, 5m or 1h30m
     #[arg(long, value_name = "TIME", help_heading = "Capture")]
     pub duration: Option<String>,
@@ -83,11 +208,11 @@ pub struct Cli {
     /// of the running kernel.
     #[arg(long, value_name = "FILE", help_heading = "Capture")]
     pub kernel_btf: Option<PathBuf>,
+}
 
-    /// Print the drop reasons of this kernel, by subsystem and number, and end
-    #[arg(long, help_heading = "Diagnostics")]
-    pub list_reasons: bool,
-
+/// What dropwatch says of itself.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiagnosticArgs {
     /// Create this file as soon as drops are seen
     #[arg(long, value_name = "FILE", help_heading = "Diagnostics")]
     pub ready_file: Option<PathBuf>,
@@ -252,6 +377,16 @@ pub struct FilterArgs {
     #[arg(long)]
     pub hide_expected: bool,
 }
+
+const SUMMARY_EXAMPLES: &str = "\
+Examples:
+  dropwatch summary                             until Ctrl-C, by reason and call site
+  dropwatch summary --by reason,daddr,dport --interval 1s
+  dropwatch summary --by owner --duration 10s -o json | jq .
+
+The kernel counts; no record of each drop is made. Groups that only dropwatch can
+tell apart come as records: --hide-expected, --pid and --comm of sockets that are
+new, and --by owner before 6.11. Each group is a line; most drops first.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
 
 use crate::{
-    cli::Cli,
+    cli::{CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, SummaryArgs, SummaryFormat},
     filter::Filters,
     format::{ExtraField, TextOptions},
+    groups::Dimension,
 };
 
 /// Callers that a line shows unless the user says otherwise: enough to get from
@@ -50,12 +51,10 @@ pub struct Config {
     pub filters: Filters,
     /// Whether to list the kernel's drop reasons and end.
     pub list_reasons: bool,
-    /// What the lines look like.
-    pub text: TextOptions,
+    /// What to show.
+    pub view: View,
     /// Most callers of a stack, 0 for no stacks.
     pub stack_depth: u32,
-    /// Lines after which to stop.
-    pub count: Option<u64>,
     /// Time after which to stop.
     pub duration: Option<Duration>,
     /// Hook to use.
@@ -70,27 +69,127 @@ pub struct Config {
     pub verbose: bool,
 }
 
+/// What is shown of the drops.
+#[derive(Clone, Debug)]
+pub enum View {
+    /// A line for each.
+    Lines {
+        /// What the lines look like.
+        text: TextOptions,
+        /// Lines after which to stop.
+        count: Option<u64>,
+    },
+    /// How many there are in each group.
+    Summary(SummaryOptions),
+}
+
+/// How groups are made and printed.
+#[derive(Clone, Debug)]
+pub struct SummaryOptions {
+    /// What tells groups apart: each once, in the order of the columns.
+    pub by: Vec<Dimension>,
+    /// Most groups; `None` for as many as the memory for them allows.
+    pub max_groups: Option<u32>,
+    /// How often to print them; `None` for once, at the end.
+    pub interval: Option<Duration>,
+    /// How to print them.
+    pub format: SummaryFormat,
+}
+
 impl Config {
     /// Validates a command line.
     ///
     /// # Errors
     /// Names the flag whose value makes no sense, and what would.
     pub fn new(cli: Cli) -> Result<Self> {
-        let Cli {
+        match cli.command {
+            None => Self::for_lines(cli.lines),
+            Some(Command::Summary(args)) => Self::for_summary(args),
+        }
+    }
+
+    fn for_summary(args: SummaryArgs) -> Result<Self> {
+        let SummaryArgs {
+            filter,
+            mut by,
+            interval,
+            output,
+            stack,
+            max_groups,
+            capture,
+            diagnostic,
+        } = args;
+        by.sort_unstable();
+        by.dedup();
+        ensure!(max_groups != Some(0), "--max-groups takes at least 1");
+        ensure!(
+            (1..=MAX_STACK_DEPTH).contains(&stack),
+            "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {stack}"
+        );
+        let interval = interval.as_deref();
+        Ok(Self {
+            // Without the stack nobody looks at it.
+            stack_depth: if by.contains(&Dimension::Stack) {
+                stack
+            } else {
+                0
+            },
+            view: View::Summary(SummaryOptions {
+                by,
+                max_groups,
+                interval: interval
+                    .map(|text| parse_time("--interval", text))
+                    .transpose()?,
+                format: output,
+            }),
+            ..Self::capturing(Filters::new(filter)?, capture, diagnostic)?
+        })
+    }
+
+    /// A configuration without anything that a view can choose.
+    fn capturing(
+        filters: Filters,
+        capture: CaptureArgs,
+        diagnostic: DiagnosticArgs,
+    ) -> Result<Self> {
+        let CaptureArgs {
+            duration,
+            hook,
+            buffer,
+            kernel_btf,
+        } = capture;
+        let duration = duration.as_deref();
+        Ok(Self {
+            filters,
+            list_reasons: false,
+            view: View::Lines {
+                text: TextOptions::default(),
+                count: None,
+            },
+            stack_depth: 0,
+            duration: duration
+                .map(|text| parse_time("--duration", text))
+                .transpose()?,
+            hook,
+            buffer,
+            kernel_btf,
+            ready_file: diagnostic.ready_file,
+            verbose: diagnostic.verbose > 0,
+        })
+    }
+
+    fn for_lines(args: LineArgs) -> Result<Self> {
+        let LineArgs {
             filter,
             timestamp,
             fields,
             stack,
             no_stack,
             count,
-            duration,
-            hook,
-            buffer,
-            kernel_btf,
+            capture,
             list_reasons,
-            ready_file,
-            verbose,
-        } = cli;
+            diagnostic,
+        } = args;
         ensure!(count != Some(0), "--count takes at least 1");
         let stack_depth = match (no_stack, stack) {
             (true, _) => 0,
@@ -102,22 +201,32 @@ impl Config {
              --no-stack"
         );
         Ok(Self {
-            filters: Filters::new(filter)?,
             list_reasons,
-            text: TextOptions {
-                timestamp,
-                fields: extra_fields(&fields)?,
-                width: None,
+            view: View::Lines {
+                text: TextOptions {
+                    timestamp,
+                    fields: extra_fields(&fields)?,
+                    width: None,
+                },
+                count,
             },
             stack_depth,
-            count,
-            duration: duration.as_deref().map(parse_duration).transpose()?,
-            hook,
-            buffer,
-            kernel_btf,
-            ready_file,
-            verbose: verbose > 0,
+            ..Self::capturing(Filters::new(filter)?, capture, diagnostic)?
         })
+    }
+
+    /// What the kernel side tells groups apart by, the bits of
+    /// [`by`](dropwatch_common::group::by); 0 where each drop becomes a record.
+    ///
+    /// Only user space knows the class of a drop.
+    #[must_use]
+    pub fn group_by(&self) -> u32 {
+        match &self.view {
+            View::Summary(options) if !self.filters.hide_expected => {
+                options.by.iter().fold(0, |bits, by| bits | by.bit())
+            }
+            View::Summary(_) | View::Lines { .. } => 0,
+        }
     }
 }
 
@@ -145,22 +254,23 @@ fn extra_fields(names: &[String]) -> Result<Vec<ExtraField>> {
     Ok(fields)
 }
 
-fn parse_duration(text: &str) -> Result<Duration> {
+fn parse_time(flag: &str, text: &str) -> Result<Duration> {
     let advice = || {
         format!(
-            "--duration takes a time as 10s, 5m or 1h30m, not '{}'",
+            "{flag} takes a time as 10s, 5m or 1h30m, not '{}'",
             text.escape_debug()
         )
     };
     let duration: jiff::SignedDuration = text.parse().with_context(advice)?;
     let duration = Duration::try_from(duration).with_context(advice)?;
-    ensure!(!duration.is_zero(), "--duration takes more than no time");
+    ensure!(!duration.is_zero(), "{flag} takes more than no time");
     Ok(duration)
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use dropwatch_common::group::by;
 
     use super::*;
 
@@ -182,7 +292,9 @@ mod tests {
         assert_eq!(config.stack_depth, DEFAULT_STACK_DEPTH);
         assert_eq!(config.hook, HookChoice::Auto);
         assert_eq!(config.buffer, BufferChoice::Auto);
-        assert_eq!((config.count, config.duration), (None, None));
+        assert_eq!(config.duration, None);
+        assert!(matches!(config.view, View::Lines { count: None, .. }));
+        assert_eq!(config.group_by(), 0);
     }
 
     #[test]
@@ -195,9 +307,34 @@ mod tests {
         assert_eq!(duration("10s"), Some(Duration::from_secs(10)));
         assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
-        let fields = |text| config(&["--fields", text]).unwrap().text.fields;
+        let fields = |text| match config(&["--fields", text]).unwrap().view {
+            View::Lines { text, .. } => text.fields,
+            View::Summary(_) => panic!("lines were asked for"),
+        };
         assert_eq!(fields("+skb"), [ExtraField::Skb]);
         assert_eq!(fields("all").len(), ExtraField::value_variants().len());
+    }
+
+    #[test]
+    fn summaries() {
+        let summary = |arguments: &[&str]| {
+            let config = config(&[&["summary"], arguments].concat()).unwrap();
+            match config.view.clone() {
+                View::Summary(options) => (config, options),
+                View::Lines { .. } => panic!("a summary was asked for"),
+            }
+        };
+        let (config, options) = summary(&[]);
+        assert_eq!(options.by, [Dimension::Reason, Dimension::At]);
+        assert_eq!(config.group_by(), by::REASON | by::LOCATION);
+        assert_eq!(config.stack_depth, 0);
+        assert_eq!((options.interval, options.max_groups), (None, None));
+        let (config, options) = summary(&["--by", "stack,dport,stack", "--interval", "10s"]);
+        assert_eq!(options.by, [Dimension::Dport, Dimension::Stack]);
+        assert_eq!(config.stack_depth, DEFAULT_STACK_DEPTH);
+        assert_eq!(options.interval, Some(Duration::from_secs(10)));
+        let (config, _) = summary(&["--hide-expected"]);
+        assert_eq!(config.group_by(), 0, "only user space knows classes");
     }
 
     #[test]
@@ -220,6 +357,12 @@ mod tests {
             (&["--fields", "+nothing"], "+skb"),
             (&["--no-such-flag"], "--no-such-flag"),
             (&["extra"], "extra"),
+            (&["summary", "--by", "nothing"], "reason"),
+            (&["summary", "--interval", "0s"], "--interval"),
+            (&["summary", "--max-groups", "0"], "--max-groups"),
+            (&["summary", "--stack", "0"], "--stack"),
+            (&["summary", "-c", "1"], "-c"),
+            (&["--pid", "1", "summary"], "summary"),
         ];
         for (arguments, expected) in cases {
             let error = config(arguments).unwrap_err();

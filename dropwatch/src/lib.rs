@@ -18,6 +18,7 @@ pub mod filter;
 #[cfg(test)]
 mod fixture;
 pub mod format;
+pub mod groups;
 mod names;
 pub mod output;
 pub mod packet;

@@ -12,7 +12,7 @@ const WRONG_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(cli.verbose);
+    start_logging(cli.verbosity());
     let config = match Config::new(cli) {
         Ok(config) => config,
         Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),

@@ -1,5 +1,7 @@
 //! One run: the loop over records, time, signals and the reader of the output.
 
+mod counting;
+
 use std::{
     fmt::{self, Write as _},
     fs,
@@ -16,12 +18,13 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
+use self::counting::Counting;
 use crate::{
     account::{Account, UserCounts},
     bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
     btf::Btf,
     classify::Class,
-    config::Config,
+    config::{Config, View},
     decode::decode,
     enrich::{
         Enricher,
@@ -70,7 +73,6 @@ pub async fn run(config: &Config) -> Result<()> {
     if !bpf::names_receiver(&btf) {
         filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
     }
-    let format = format::new(&config.text);
     let (kernel, transport, stacks) = bpf::load(config, &filters, &btf, &system.reasons)?;
     let (reasons, symbols, host) = system.into_names();
     log::info!(
@@ -83,19 +85,19 @@ pub async fn run(config: &Config) -> Result<()> {
     let depth = config.stack_depth as usize;
     let mut enricher = Enricher::new(reasons, symbols, depth, host);
     enricher.prepare();
+    let max_groups = kernel.groups.capacity as usize;
     let session = Session {
         config,
         kernel,
         filters,
         last_warning: String::new(),
         transport,
-        lines: Lines {
+        records: Records {
             stacks,
             enricher,
-            format,
             output,
-            room: config.count,
             counts: UserCounts::default(),
+            sink: Sink::new(&config.view, max_groups),
         },
     };
     session.run(signals).await
@@ -164,7 +166,7 @@ struct Session<'a> {
     /// What was last said of a name that can't be looked up.
     last_warning: String,
     transport: Transport,
-    lines: Lines,
+    records: Records,
 }
 
 impl Session<'_> {
@@ -175,11 +177,15 @@ impl Session<'_> {
             Ok(Reader::Present) => self.drain_rest().await,
             ended => ended,
         };
+        let ended = match ended {
+            Ok(Reader::Present) => self.print_last_groups().await,
+            ended => ended,
+        };
         match ended {
             Ok(Reader::Gone) => Ok(()),
             Ok(Reader::Present) => self.report_end(),
             Err(error) => {
-                self.lines.give_up(&mut self.transport);
+                self.records.give_up(&mut self.transport);
                 self.report_end()?;
                 Err(error)
             }
@@ -215,6 +221,13 @@ impl Session<'_> {
         names_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let wanted = &self.config.filters;
         let has_names = !wanted.containers.is_empty() || !wanted.netns.is_empty();
+        let groups_interval = match &self.config.view {
+            View::Summary(options) => options.interval,
+            View::Lines { .. } => None,
+        };
+        let mut groups_due = interval(groups_interval.unwrap_or(Duration::MAX));
+        groups_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        groups_due.tick().await;
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
@@ -224,7 +237,7 @@ impl Session<'_> {
                 () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
                     return Ok(Reader::Present);
                 }
-                result = self.lines.output.reader_gone() => {
+                result = self.records.output.reader_gone() => {
                     result?;
                     return Ok(Reader::Gone);
                 }
@@ -232,15 +245,18 @@ impl Session<'_> {
                     report(&self.account()?.settled());
                 }
                 _ = names_due.tick(), if has_names => self.follow_names(),
+                _ = groups_due.tick(), if groups_interval.is_some() => {
+                    self.records.print_groups(&self.kernel)?;
+                }
                 result = diagnostics.show() => result?,
-                result = self.lines.output.writable(), if self.lines.output.is_pending() => result?,
-                result = self.transport.wait(drained), if !self.lines.output.is_full() => result?,
+                result = self.records.output.writable(), if self.records.output.is_pending() => result?,
+                result = self.transport.wait(drained), if !self.records.output.is_full() => result?,
             }
             drained = self.drain();
-            if self.lines.output.flush()? == Reader::Gone {
+            if self.records.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
-            if self.lines.room == Some(0) {
+            if self.records.is_done() {
                 return Ok(Reader::Present);
             }
         }
@@ -250,19 +266,19 @@ impl Session<'_> {
     /// until `deadline`.
     async fn drain_until(&mut self, deadline: Instant) -> Result<Reader> {
         loop {
-            let was_full = self.lines.output.is_full();
+            let was_full = self.records.output.is_full();
             let drained = self.drain();
-            if self.lines.output.flush()? == Reader::Gone {
+            if self.records.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
-            if drained == 0 && !was_full && !self.lines.output.is_pending() {
+            if drained == 0 && !was_full && !self.records.output.is_pending() {
                 return Ok(Reader::Present);
             }
-            if self.lines.output.is_pending() {
+            if self.records.output.is_pending() {
                 select! {
-                    result = self.lines.output.writable() => result?,
+                    result = self.records.output.writable() => result?,
                     () = sleep_until(deadline) => {
-                        self.lines.give_up(&mut self.transport);
+                        self.records.give_up(&mut self.transport);
                         return Ok(Reader::Present);
                     }
                 }
@@ -272,7 +288,7 @@ impl Session<'_> {
 
     fn drain(&mut self) -> usize {
         let filters = &self.config.filters;
-        self.lines
+        self.records
             .drain(&mut self.transport, filters, &mut self.kernel.live)
     }
 
@@ -294,7 +310,7 @@ impl Session<'_> {
 
     fn look_up_names(&mut self, filters: &mut KernelFilters) -> Result<()> {
         let wanted = &self.config.filters;
-        let host = self.lines.enricher.host();
+        let host = self.records.enricher.host();
         host.refresh();
         if !wanted.netns.is_empty() {
             wanted.set_netns(filters, |name| host.resolve_netns(name))?;
@@ -305,11 +321,19 @@ impl Session<'_> {
         self.kernel.live.update(filters)
     }
 
+    /// Prints the last groups and, where it belongs there, the account.
+    async fn print_last_groups(&mut self) -> Result<Reader> {
+        if let View::Lines { .. } = self.config.view {
+            return Ok(Reader::Present);
+        }
+        self.records.print_groups(&self.kernel)?;
+        let account = self.account()?;
+        self.records.print_account(&account);
+        self.drain_until(Instant::now() + LAST_LINES).await
+    }
+
     fn account(&self) -> Result<Account> {
-        let user = UserCounts {
-            printed: self.lines.output.lines_written(),
-            ..self.lines.counts
-        };
+        let user = self.records.counts_so_far();
         Ok(Account::new(
             self.kernel.counters()?,
             self.kernel.missed()?,
@@ -318,7 +342,7 @@ impl Session<'_> {
     }
 
     fn report_end(&self) -> Result<()> {
-        let counts = &self.lines.counts;
+        let counts = &self.records.counts;
         log::info!("{} records reached user space", counts.records);
         report(&self.account()?);
         if counts.hidden() > 0 {
@@ -350,19 +374,41 @@ fn report(what: &impl fmt::Display) {
     drop(writeln!(std::io::stderr(), "dropwatch: {what}"));
 }
 
-/// From records to lines.
-struct Lines {
-    stacks: StackReader,
-    enricher: Enricher,
-    format: Box<dyn Format>,
-    output: Output,
-    /// Lines that may still be printed.
-    room: Option<u64>,
-    counts: UserCounts,
+/// What becomes of records.
+enum Sink {
+    /// A line each.
+    Lines {
+        format: Box<dyn Format>,
+        /// Lines that may still be printed.
+        room: Option<u64>,
+    },
+    /// They are counted, as far as the kernel side does not count by itself.
+    Groups(Box<Counting>),
 }
 
-impl Lines {
-    /// Makes lines of the records that wait, and returns their number.
+impl Sink {
+    fn new(view: &View, max_groups: usize) -> Self {
+        match view {
+            View::Lines { text, count } => Self::Lines {
+                format: format::new(text),
+                room: *count,
+            },
+            View::Summary(options) => Self::Groups(Box::new(Counting::new(options, max_groups))),
+        }
+    }
+}
+
+/// From records to lines or groups.
+struct Records {
+    stacks: StackReader,
+    enricher: Enricher,
+    output: Output,
+    counts: UserCounts,
+    sink: Sink,
+}
+
+impl Records {
+    /// Takes the records that wait, and returns their number.
     fn drain(
         &mut self,
         transport: &mut Transport,
@@ -373,13 +419,15 @@ impl Lines {
             return 0;
         }
         self.enricher.begin_batch();
-        self.format.set_width(self.output.terminal_width());
-        transport.drain(|bytes| self.line(bytes, filters, live))
+        if let Sink::Lines { format, .. } = &mut self.sink {
+            format.set_width(self.output.terminal_width());
+        }
+        transport.drain(|bytes| self.take(bytes, filters, live))
     }
 
-    fn line(&mut self, bytes: &[u8], filters: &Filters, live: &mut LiveMaps) {
+    fn take(&mut self, bytes: &[u8], filters: &Filters, live: &mut LiveMaps) {
         self.counts.records += 1;
-        if self.room == Some(0) {
+        if self.is_done() {
             self.counts.limited += 1;
             return;
         }
@@ -405,19 +453,59 @@ impl Lines {
         match record.class {
             Class::Teardown if filters.hide_expected => self.counts.hidden_teardown += 1,
             Class::Expected if filters.hide_expected => self.counts.hidden_expected += 1,
-            _ => {
-                self.counts.lines += 1;
-                self.counts.packets += record.packets();
-                self.output
-                    .add_line(|line| self.format.write(&record, line));
-                self.room = self.room.map(|room| room - 1);
-            }
+            _ => match &mut self.sink {
+                Sink::Lines { format, room } => {
+                    self.counts.lines += 1;
+                    self.counts.packets += record.packets();
+                    self.output.add_line(|line| format.write(&record, line));
+                    *room = room.map(|room| room - 1);
+                }
+                Sink::Groups(counting) => counting.add(&record),
+            },
+        }
+    }
+
+    /// Whether all lines that were asked for are there.
+    fn is_done(&self) -> bool {
+        matches!(self.sink, Sink::Lines { room: Some(0), .. })
+    }
+
+    /// Prints what was counted since the last time, the kernel side's part included.
+    fn print_groups(&mut self, kernel: &KernelSide) -> Result<()> {
+        if let Sink::Groups(counting) = &mut self.sink {
+            self.enricher.begin_batch();
+            counting.read(kernel, &mut self.enricher, &self.stacks)?;
+            counting.print(&mut self.output);
+        }
+        Ok(())
+    }
+
+    fn print_account(&mut self, account: &Account) {
+        if let Sink::Groups(counting) = &mut self.sink {
+            counting.print_account(account, &mut self.output);
+        }
+    }
+
+    /// What became of the records until now.
+    fn counts_so_far(&self) -> UserCounts {
+        match &self.sink {
+            Sink::Lines { .. } => UserCounts {
+                printed: self.output.lines_written(),
+                ..self.counts
+            },
+            Sink::Groups(counting) => UserCounts {
+                counted: Some(counting.counted()),
+                ..self.counts
+            },
         }
     }
 
     /// Counts what can't be written any more as lost.
     fn give_up(&mut self, transport: &mut Transport) {
-        let mut lost = self.output.lines_pending();
+        let mut lost = match self.sink {
+            Sink::Lines { .. } => self.output.lines_pending(),
+            Sink::Groups(_) => 0,
+        };
         while transport.drain(|_| lost += 1) > 0 {}
         self.counts.lost += lost;
     }

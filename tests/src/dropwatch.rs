@@ -215,6 +215,14 @@ impl Ended {
         Ok(account)
     }
 
+    /// The account of a summary, checked: how many drops were counted, of which it has lost none.
+    pub fn counted(&self) -> Result<u64> {
+        let account = Account::find(&self.stderr)?;
+        account.check()?;
+        ensure!(account.lost == 0, "drops were lost: {account:?}");
+        Ok(account.counted)
+    }
+
     /// How many records came out of the buffer: with `-v`, the line
     /// `dropwatch: 7 records reached user space`.
     pub fn records(&self) -> Result<u64> {
@@ -258,6 +266,8 @@ pub struct Account {
     pub seen: u64,
     /// Lines.
     pub printed: u64,
+    /// Counted in groups.
+    pub counted: u64,
     /// Kept back by a filter.
     pub filtered: u64,
     /// Kept back as expected, by `--hide-expected`.
@@ -293,6 +303,7 @@ impl Account {
                 .with_context(|| format!("not a term: {part:?}"))?;
             let field = match what {
                 "printed" => &mut account.printed,
+                "counted" => &mut account.counted,
                 "filtered" => &mut account.filtered,
                 "hidden" => &mut account.hidden,
                 "limited" => &mut account.limited,
@@ -306,7 +317,8 @@ impl Account {
 
     /// Fails unless the terms add up to what was seen.
     pub fn check(&self) -> Result<()> {
-        let sum = self.printed + self.hidden + self.filtered + self.limited + self.lost;
+        let sum =
+            self.printed + self.counted + self.hidden + self.filtered + self.limited + self.lost;
         ensure!(self.seen == sum, "the account does not add up: {self:?}");
         Ok(())
     }

@@ -18,5 +18,6 @@ pub mod scenario;
 pub mod server;
 pub mod shapes;
 pub mod stand_in;
+pub mod summary;
 pub mod traffic;
 pub mod world;

@@ -19,6 +19,7 @@ use crate::{
     line::{Line, symbol},
     oracle::{Oracle, Places},
     scenario::{self, Printed, Scenario},
+    summary,
     traffic::Packet,
     world::World,
 };
@@ -49,6 +50,13 @@ pub struct Way {
     pub hook: String,
     /// `--buffer`
     pub buffer: String,
+}
+
+impl Way {
+    /// Whether a summary of it is compared with its lines.
+    fn counts(&self) -> bool {
+        self.buffer == "ring"
+    }
 }
 
 impl fmt::Display for Way {
@@ -101,9 +109,16 @@ impl Runner {
         let mut names: Vec<String> = scenario::all()
             .flat_map(|scenario| self.names_of(scenario))
             .collect();
-        names.extend(self.ways.iter().map(|way| format!("{way}/account")));
+        names.extend(self.names_of_group());
         names.extend(self.filters().map(|(way, filter)| filter_name(way, filter)));
         names
+    }
+
+    /// The names of the tests of scenarios that share a dropwatch.
+    fn names_of_group(&self) -> Vec<String> {
+        let accounts = self.ways.iter().map(|way| format!("{way}/account"));
+        let summaries = self.counting_ways().map(|way| format!("{way}/summary"));
+        accounts.chain(summaries).collect()
     }
 
     fn names_of(&self, scenario: &Scenario) -> Vec<String> {
@@ -120,11 +135,12 @@ impl Runner {
                 tell(name, outcome);
             }
         };
+        let any = |names: Vec<String>| names.iter().any(|name| self.selects(name));
+        // These are about what all scenarios of the group come to.
+        let whole_group = any(self.names_of_group());
         let selected: Vec<&Scenario> = scenario::all()
             .filter(|scenario| {
-                self.names_of(scenario)
-                    .iter()
-                    .any(|name| self.selects(name))
+                whole_group && scenario.flags.is_empty() || any(self.names_of(scenario))
             })
             .collect();
         let (own, shared): (Vec<&Scenario>, Vec<&Scenario>) = selected
@@ -262,7 +278,10 @@ impl Runner {
                     tell(format!("{way}/{}", scenario.name), ignored.clone());
                 }
                 if flags.is_empty() {
-                    tell(format!("{way}/account"), ignored);
+                    tell(format!("{way}/account"), ignored.clone());
+                    if way.counts() {
+                        tell(format!("{way}/summary"), ignored);
+                    }
                 }
                 continue;
             }
@@ -273,15 +292,29 @@ impl Runner {
                 sent: 0,
             });
         }
+        let mut summaries: Vec<_> = match flags.is_empty() {
+            true => self.spawn_summaries(),
+            false => Vec::new(),
+        };
         for watcher in &mut watchers {
             wait_ready(&mut watcher.dropwatch);
         }
+        summaries
+            .iter_mut()
+            .for_each(|(_, dropwatch)| wait_ready(dropwatch));
         // Kept to the end: a namespace's inode number must not come back while lines may.
         let mut worlds = Vec::new();
         for scenario in scenarios {
             worlds.extend(self.play(scenario, &mut watchers, tell));
         }
         if flags.is_empty() {
+            let namespaces = worlds.iter().flat_map(World::namespaces).collect();
+            for (way, summary) in summaries {
+                let watcher = watchers.iter().find(|watcher| watcher.way == way);
+                let lines = watcher.map(Watcher::lines).unwrap_or_default();
+                let compare = || summary::agrees(&summary?.stop()?, &lines, &namespaces);
+                tell(format!("{way}/summary"), compare().into());
+            }
             for watcher in watchers {
                 tell(
                     format!("{}/account", watcher.way),
@@ -289,6 +322,19 @@ impl Runner {
                 );
             }
         }
+    }
+
+    /// The ways of which a summary is compared with the lines: what the kernel counts does not
+    /// travel, so one buffer has to do.
+    fn counting_ways(&self) -> impl Iterator<Item = &Way> {
+        self.ways.iter().filter(|way| way.counts())
+    }
+
+    fn spawn_summaries(&self) -> Vec<(&Way, Result<Dropwatch>)> {
+        self.counting_ways()
+            .filter(|way| way.hook != "kprobe" || kernel::has_kprobes())
+            .map(|way| (way, summary::spawn(&self.dropwatch, &way.hook)))
+            .collect()
     }
 
     fn spawn(&self, way: &Way, flags: &[&str]) -> Result<Dropwatch> {

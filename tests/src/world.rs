@@ -62,6 +62,12 @@ impl World {
         Ok(world)
     }
 
+    /// Inode numbers of the namespaces, as lines show them.
+    #[must_use]
+    pub fn namespaces(&self) -> [String; 2] {
+        [&self.subject, &self.peer].map(|netns| netns.inode().to_string())
+    }
+
     /// Keeps what lines about this world's drops may still be looked up in: processes, cgroups.
     pub fn keep(&self, thing: impl Any + Send) {
         if let Ok(mut kept) = self.kept.lock() {

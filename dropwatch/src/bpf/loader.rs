@@ -13,23 +13,26 @@ use aya::{
         KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
         raw_trace_point::RawTracePointLinkId,
     },
+    util::nr_cpus,
 };
 use dropwatch_common::{
-    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind},
+    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind, filters, reads},
     event::MAX_FRAMES,
+    group::{GroupCounts, GroupKey, by},
 };
 
 use super::{
     attach::{AttachPoint, Hook},
     diagnostics::Diagnostics,
     filters::LiveMaps,
+    groups::GroupReader,
     layout::{self, Globals, TracepointLayout},
     stack_depth,
     transport::{PerfTransport, RingTransport, Transport},
 };
 use crate::{
     btf::Btf,
-    config::{BufferChoice, Config},
+    config::{BufferChoice, Config, View},
     enrich::reason::ReasonNames,
     filter::KernelFilters,
     format::ExtraField,
@@ -52,6 +55,17 @@ const STACK_ENTRIES: u32 = 4096;
 /// the callers: the program, its trampolines, and the function that frees.
 const INNER_FRAMES: u32 = 6;
 
+/// Kernel memory that groups may take, in bytes.
+const GROUP_MEMORY: u64 = 64 << 20;
+
+/// Most groups, unless the user says otherwise.
+const MAX_GROUPS: u64 = 128 << 10;
+
+/// Bytes of the map for each group, key and counts not included: `struct
+/// htab_elem` (48 bytes, `kernel/bpf/hashtab.c`), a bucket (16) and the pointer to
+/// the counts.
+const GROUP_OVERHEAD: u64 = 48 + 16 + 8;
+
 /// Size of an eBPF instruction, `struct bpf_insn` in `include/uapi/linux/bpf.h`.
 const INSTRUCTION_SIZE: usize = 8;
 
@@ -64,6 +78,8 @@ pub struct KernelSide {
     counters: PerCpuArray<MapData, CounterWords>,
     /// The maps that change while drops are traced.
     pub live: LiveMaps,
+    /// What was counted in groups.
+    pub groups: GroupReader,
     /// The programs that are loaded, and what attaches them.
     attached: Vec<Attached>,
 }
@@ -96,10 +112,12 @@ pub fn load(
     let mut globals = layout::kernel_fields(btf)?;
     let tracepoint = layout::tracepoint(btf);
     globals.extend(choices(config, filters, reasons, &tracepoint));
-    let mut ebpf = load_object(config, filters, &globals)?;
+    let max_groups = max_groups(config)?;
+    let mut ebpf = load_object(config, filters, &globals, max_groups)?;
     let live = LiveMaps::fill(&mut ebpf, filters)?;
 
     let counters = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?;
+    let groups = GroupReader::open(&mut ebpf, max_groups)?;
     let stacks = StackReader(StackTraceMap::try_from(take_map(&mut ebpf, "STACKS")?)?);
     // The reader is there before the first record is.
     let transport = open_transport(&mut ebpf, config)?;
@@ -107,6 +125,7 @@ pub fn load(
         ebpf,
         counters,
         live,
+        groups,
         attached: Vec::new(),
     };
     kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
@@ -143,11 +162,54 @@ fn choices(
         ),
         ("FILTERS", filters.flags),
         ("RANGE_FILTERS", filters.range_flags),
-        (
-            "WANT_DIRECTION",
-            config.text.fields.contains(&ExtraField::Dir).into(),
-        ),
+        ("WANT_DIRECTION", shows_direction(config).into()),
+        ("GROUP_BY", config.group_by()),
+        ("READS", reads(config, filters)),
     ]
+}
+
+fn shows_direction(config: &Config) -> bool {
+    matches!(&config.view, View::Lines { text, .. } if text.fields.contains(&ExtraField::Dir))
+}
+
+/// What has to be read of each drop, the bits of [`mod@reads`]: for a record all,
+/// for a group what it is told by and what filters look at.
+fn reads(config: &Config, filters: &KernelFilters) -> u32 {
+    let by = config.group_by();
+    let is_on = |flags| filters.flags & flags != 0;
+    // Of some drops user space needs a record after all.
+    let may_record = by & (by::OWNER | by::STACK) != 0 || is_on(filters::PID | filters::COMM);
+    if by == 0 || may_record {
+        return reads::ALL;
+    }
+    let has_range = |kind: RangeKind| filters.range_flags & kind.bit() != 0;
+    let device = by & (by::DEVICE | by::NETNS | by::CGROUP) != 0
+        || is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
+        || has_range(RangeKind::Netns);
+    let socket =
+        by & (by::CGROUP | by::PROTOCOL) != 0 || is_on(filters::CGROUP | filters::CONTAINER);
+    let when = |wanted, bit| if wanted { bit } else { 0 };
+    when(device, reads::DEVICE) | when(socket, reads::SOCKET)
+}
+
+/// How many groups the kernel side tells apart.
+fn max_groups(config: &Config) -> Result<u32> {
+    let View::Summary(options) = &config.view else {
+        return Ok(1);
+    };
+    let processors = nr_cpus()
+        .map_err(|(path, error)| anyhow::Error::new(error).context(format!("reading {path}")))?;
+    Ok(options
+        .max_groups
+        .unwrap_or_else(|| default_max_groups(processors)))
+}
+
+/// As many as the memory for them allows, which counts for each processor.
+fn default_max_groups(processors: usize) -> u32 {
+    let bytes = GROUP_OVERHEAD
+        + size_of::<GroupKey>() as u64
+        + processors as u64 * size_of::<GroupCounts>() as u64;
+    (GROUP_MEMORY / bytes).min(MAX_GROUPS) as u32
 }
 
 /// Frames to unwind, 0 where stacks are off: all that there are if one of them
@@ -161,7 +223,12 @@ fn unwound_frames(config: &Config, filters: &KernelFilters) -> u32 {
     }
 }
 
-fn load_object(config: &Config, filters: &KernelFilters, globals: &Globals) -> Result<Ebpf> {
+fn load_object(
+    config: &Config,
+    filters: &KernelFilters,
+    globals: &Globals,
+    max_groups: u32,
+) -> Result<Ebpf> {
     let mut object = OBJECT.to_vec();
     let frames = unwound_frames(config, filters);
     stack_depth::set(&mut object, frames.max(1))?;
@@ -172,6 +239,7 @@ fn load_object(config: &Config, filters: &KernelFilters, globals: &Globals) -> R
     for (name, value) in globals {
         loader.override_global(name, value, true);
     }
+    loader.map_max_entries("GROUPS", max_groups);
     loader.map_max_entries("STACKS", if frames == 0 { 1 } else { STACK_ENTRIES });
     // The kernel takes whole pages only, also of a ring that is not used.
     let ring_bytes = match config.buffer {
@@ -345,7 +413,11 @@ impl KernelSide {
             seen: sum(0),
             filtered: sum(1),
             lost: sum(2),
-            nesting: sum(3),
+            grouped: sum(3),
+            no_group: sum(4),
+            no_group_packets: sum(5),
+            no_group_bytes: sum(6),
+            nesting: sum(7),
         })
     }
 

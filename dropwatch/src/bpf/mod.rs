@@ -3,6 +3,7 @@
 pub mod attach;
 mod diagnostics;
 mod filters;
+mod groups;
 mod layout;
 mod loader;
 mod stack_depth;
@@ -10,6 +11,7 @@ mod transport;
 
 pub use diagnostics::Diagnostics;
 pub use filters::LiveMaps;
+pub use groups::GroupReader;
 pub use layout::names_receiver;
 pub use loader::{KernelSide, StackReader, load};
 pub use transport::Transport;

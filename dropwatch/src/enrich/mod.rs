@@ -7,6 +7,7 @@ mod clock;
 pub mod container;
 mod direction;
 mod files;
+pub mod group;
 mod host;
 mod location;
 pub mod netns;
@@ -179,10 +180,41 @@ impl Enricher {
         stack_of_id: impl FnOnce(u32) -> Option<Vec<u64>>,
     ) -> DropRecord<'a> {
         let event = &decoded.event;
-        let has = |bit| event.present & bit != 0;
         let packet = parse(decoded);
         self.learn_owner(event);
         let flow = self.flow(event, &packet);
+        self.name(event, packet, flow, |source| match source {
+            StackSource::Id(id) => stack_of_id(id),
+            StackSource::Frames => Some(decoded.frames().collect()),
+        })
+    }
+
+    /// Names what the drops of a group have in common: `event` and `packet` as
+    /// [`group::parts`] gives them. What groups are not told apart by is not known.
+    ///
+    /// `stack_of_id` reads a stack of the stack-trace map.
+    pub fn enrich_group<'a>(
+        &'a mut self,
+        event: &'a DropEvent,
+        packet: Packet,
+        stack_of_id: impl FnOnce(u32) -> Option<Vec<u64>>,
+    ) -> DropRecord<'a> {
+        self.learn_owner(event);
+        self.name(event, packet, None, |source| match source {
+            StackSource::Id(id) => stack_of_id(id),
+            StackSource::Frames => None,
+        })
+    }
+
+    /// Adds the names that belong to the numbers of `event`.
+    fn name<'a>(
+        &'a mut self,
+        event: &'a DropEvent,
+        packet: Packet,
+        flow: Option<(Option<u32>, Flow)>,
+        frames: impl FnOnce(StackSource) -> Option<Vec<u64>>,
+    ) -> DropRecord<'a> {
+        let has = |bit| event.present & bit != 0;
         let input = has(present::DST_INPUT).then_some(event.dst_input);
         let input = input.and_then(|address| self.locations.function(address));
         let direction = direction::of(event, input);
@@ -193,10 +225,7 @@ impl Enricher {
         };
         let place = self
             .locations
-            .describe(event.location, source, || match source {
-                StackSource::Id(id) => stack_of_id(id),
-                StackSource::Frames => Some(decoded.frames().collect()),
-            });
+            .describe(event.location, source, || frames(source));
         let reason = has(present::REASON).then(|| self.reasons.name(event.reason));
         let owner = if has(present::SOCKET_INODE) {
             self.owners

@@ -16,7 +16,7 @@ use crate::{
 
 fn filters_of(arguments: &[&str]) -> Result<Filters> {
     let cli = Cli::try_parse_from(["dropwatch"].iter().chain(arguments))?;
-    Filters::new(cli.filter)
+    Filters::new(cli.lines.filter)
 }
 
 /// Every value of a word is the number of its bytes.

@@ -1,14 +1,18 @@
 //! Formats: each turns a [`DropRecord`] into bytes, and knows nothing else.
 
+mod dimension;
+mod summary;
 mod text;
 mod timestamp;
 
+pub use dimension::write_dimension;
+pub use summary::{JsonSummary, Summary, TextSummary};
 pub use text::{ExtraField, TextFormat, TextOptions};
 pub use timestamp::TimestampStyle;
 
 use std::{fmt, io::Write as _};
 
-use crate::record::DropRecord;
+use crate::{cli::SummaryFormat, record::DropRecord};
 
 /// An output format.
 pub trait Format {
@@ -23,6 +27,15 @@ pub trait Format {
 /// The format that the user asked for.
 pub fn new(options: &TextOptions) -> Box<dyn Format> {
     Box::new(TextFormat::new(options))
+}
+
+/// The format of groups that the user asked for; as text with the time in each line
+/// if `has_time`.
+pub fn summary(format: SummaryFormat, has_time: bool) -> Box<dyn Summary> {
+    match format {
+        SummaryFormat::Text => Box::new(TextSummary::new(has_time)),
+        SummaryFormat::Json => Box::new(JsonSummary::new()),
+    }
 }
 
 /// Appends formatted text. Slower than copying bytes: for what is rare.

@@ -2,7 +2,7 @@
 //! order. No value holds white space, and `-` stands for what can't be known.
 
 mod fields;
-mod packet;
+pub(in crate::format) mod packet;
 
 pub use self::fields::ExtraField;
 use self::fields::FieldSet;
@@ -84,8 +84,8 @@ impl Format for TextFormat {
         write_word(" at=", Some(location), line);
         write_number(" pid=", Some(*pid), line);
         write_name(" comm=", Some(comm), line);
-        write_owner(owner.as_ref(), line);
-        write_netns(netns.as_ref(), line);
+        write_owner(" owner=", owner.as_ref(), line);
+        write_netns(" netns=", netns.as_ref(), line);
         self.write_workload(workload, line);
         if self.fields.has(ExtraField::Skb) {
             append(line, format_args!(" skb={address:#x}"));
@@ -168,9 +168,9 @@ impl TextFormat {
     }
 }
 
-/// Appends ` owner=NAME[PID]` and the number of others.
-fn write_owner(owner: Option<&Owner<'_>>, line: &mut Vec<u8>) {
-    write_name(" owner=", owner.map(|owner| owner.comm), line);
+/// Appends `NAME[PID]` and the number of others.
+pub(super) fn write_owner(key: &str, owner: Option<&Owner<'_>>, line: &mut Vec<u8>) {
+    write_name(key, owner.map(|owner| owner.comm), line);
     if let Some(owner) = owner {
         write_number("[", Some(owner.pid), line);
         line.push(b']');
@@ -180,12 +180,13 @@ fn write_owner(owner: Option<&Owner<'_>>, line: &mut Vec<u8>) {
     }
 }
 
-fn write_netns(netns: Option<&Netns<'_>>, line: &mut Vec<u8>) {
+/// Appends the namespace's name or, where it has none, its inode number.
+pub(super) fn write_netns(key: &str, netns: Option<&Netns<'_>>, line: &mut Vec<u8>) {
     match netns {
         Some(Netns {
             name: Some(name), ..
-        }) => write_name(" netns=", Some(name), line),
-        netns => write_number(" netns=", netns.map(|netns| netns.inode), line),
+        }) => write_name(key, Some(name), line),
+        netns => write_number(key, netns.map(|netns| netns.inode), line),
     }
 }
 
@@ -199,7 +200,7 @@ fn direction_name(direction: Direction) -> &'static str {
 }
 
 /// Appends a name that others may have chosen, `-` where it can't be known.
-fn write_name(key: &str, name: Option<&[u8]>, line: &mut Vec<u8>) {
+pub(super) fn write_name(key: &str, name: Option<&[u8]>, line: &mut Vec<u8>) {
     line.extend_from_slice(key.as_bytes());
     match name {
         Some(name) => write_escaped(name, line),
@@ -208,7 +209,7 @@ fn write_name(key: &str, name: Option<&[u8]>, line: &mut Vec<u8>) {
 }
 
 /// Appends a word of dropwatch's own, `-` where it can't be known.
-fn write_word(key: &str, word: Option<&str>, line: &mut Vec<u8>) {
+pub(super) fn write_word(key: &str, word: Option<&str>, line: &mut Vec<u8>) {
     line.extend_from_slice(key.as_bytes());
     line.extend_from_slice(word.unwrap_or("-").as_bytes());
 }
@@ -229,7 +230,7 @@ fn cut(line: &mut Vec<u8>, length: usize) {
     }
 }
 
-fn write_number<N: itoa::Integer>(key: &str, number: Option<N>, line: &mut Vec<u8>) {
+pub(super) fn write_number<N: itoa::Integer>(key: &str, number: Option<N>, line: &mut Vec<u8>) {
     line.extend_from_slice(key.as_bytes());
     match number {
         Some(number) => {

@@ -100,7 +100,7 @@ fn write_name<N: itoa::Integer + PartialEq>(names: &Names<N>, number: N, line: &
     }
 }
 
-fn write_protocol(protocol: Protocol, line: &mut Vec<u8>) {
+pub(in crate::format) fn write_protocol(protocol: Protocol, line: &mut Vec<u8>) {
     match protocol {
         Protocol::Unknown => line.push(b'-'),
         Protocol::Family(family) => {
@@ -129,17 +129,25 @@ fn write_endpoints(tuple: &Tuple, separator: &str, line: &mut Vec<u8>) {
     write_endpoint(destination, port, line);
 }
 
+/// Appends an address, `-` where it can't be known.
+pub(in crate::format) fn write_address(address: Option<IpAddr>, line: &mut Vec<u8>) {
+    match address {
+        None => line.push(b'-'),
+        Some(IpAddr::V4(address)) => write_ipv4(address, line),
+        Some(IpAddr::V6(address)) => write_ipv6(address, line),
+    }
+}
+
 /// Appends an address and, for a protocol with ports, the port.
 fn write_endpoint(address: Option<IpAddr>, port: Part<u16>, line: &mut Vec<u8>) {
     match address {
         None => return line.push(b'-'),
-        Some(IpAddr::V4(address)) => write_ipv4(address, line),
-        Some(IpAddr::V6(address)) if port == Part::Absent => write_ipv6(address, line),
-        Some(IpAddr::V6(address)) => {
+        Some(IpAddr::V6(address)) if port != Part::Absent => {
             line.push(b'[');
             write_ipv6(address, line);
             line.push(b']');
         }
+        address => write_address(address, line),
     }
     write_part(":", port, line, |port, line| {
         write_number("", Some(port), line);

@@ -1,0 +1,79 @@
+use super::*;
+
+const TIME: DropTime = DropTime {
+    boot_ns: 0,
+    unix_ns: 1_767_225_600_123_456_000,
+};
+const COUNTS: Counts = Counts {
+    drops: 12,
+    packets: 34,
+    bytes: 5678,
+};
+
+fn group(values: &[&str]) -> Group {
+    Group {
+        values: values.iter().map(|value| (*value).into()).collect(),
+        counts: Counts::default(),
+    }
+}
+
+fn written(format: &mut dyn Summary, group: Option<(&[Dimension], &Group)>) -> String {
+    let mut line = Vec::new();
+    format.write(TIME, COUNTS, group, &mut line);
+    String::from_utf8(line).unwrap()
+}
+
+#[test]
+fn text_has_tokens_as_lines_have() {
+    let by = [Dimension::Reason, Dimension::Dport];
+    let group = group(&["NO_SOCKET", "-"]);
+    assert_eq!(
+        written(&mut TextSummary::new(false), Some((&by, &group))),
+        "       12 drops        34 packets         5678 bytes  reason=NO_SOCKET dport=-\n"
+    );
+    assert_eq!(
+        written(&mut TextSummary::new(false), None),
+        "       12 drops        34 packets         5678 bytes  other\n"
+    );
+    let line = written(&mut TextSummary::new(true), None);
+    let (time, _) = line.split_once(' ').unwrap();
+    assert!(time.ends_with(":00.123456"), "{line}");
+}
+
+#[test]
+fn json_has_types() {
+    let by = [
+        Dimension::Reason,
+        Dimension::Dport,
+        Dimension::Netns,
+        Dimension::Stack,
+    ];
+    let group = group(&["NO_SOCKET", "53", "-", "a+0x1,b+0x2"]);
+    assert_eq!(
+        written(&mut JsonSummary::new(), Some((&by, &group))),
+        "{\"time\":\"2026-01-01T00:00:00.123456Z\",\"drops\":12,\"packets\":34,\"bytes\":5678,\
+         \"reason\":\"NO_SOCKET\",\"dport\":53,\"netns\":null,\"stack\":[\"a+0x1\",\"b+0x2\"]}\n"
+    );
+    let other: serde_json::Value =
+        serde_json::from_str(&written(&mut JsonSummary::new(), None)).unwrap();
+    assert_eq!(other["other"], true);
+}
+
+#[test]
+fn the_account_is_the_last_json_object() {
+    let account = Account {
+        seen: 12,
+        counted: Some(10),
+        filtered: 2,
+        ..Account::default()
+    };
+    let mut line = Vec::new();
+    JsonSummary::new().write_account(&account, &mut line);
+    let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(object["account"]["seen"], 12);
+    assert_eq!(object["account"]["counted"], 10);
+    assert_eq!(object["account"]["filtered"], 2);
+    line.clear();
+    TextSummary::new(false).write_account(&account, &mut line);
+    assert!(line.is_empty());
+}

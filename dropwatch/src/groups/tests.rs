@@ -1,0 +1,174 @@
+use std::path::Path;
+
+use clap::ValueEnum as _;
+use dropwatch_common::{
+    event::present,
+    group::{GroupKey, known},
+    uapi::{ETHERTYPE_ARP, IPPROTO_UDP},
+};
+
+use super::*;
+use crate::{
+    enrich::{Enricher, Host, group, reason::ReasonNames, symbol::Symbols},
+    fixture,
+};
+
+/// An enricher of a host without processes.
+fn enricher() -> Enricher {
+    let reasons = ReasonNames::new(&fixture::btf("6.12"), &fixture::btf_folder("6.12"));
+    let nowhere = Path::new("/nonexistent");
+    Enricher::new(reasons, Symbols::none(), 4, Host::below(nowhere))
+}
+
+const UDP: GroupKey = GroupKey {
+    location: 0xffff_ffff_8100_0000,
+    socket_inode: 0,
+    socket_cgroup: 0,
+    source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1],
+    destination: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2],
+    comm: *b"dns\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    owner_comm: [0; 16],
+    ifname: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0",
+    present: present::DEV | present::NETNS,
+    known: known::ADDRESSES | known::IPV4 | known::PORT | known::IP_PROTOCOL,
+    reason: 0,
+    netns: 4_026_531_840,
+    stack_id: 0,
+    owner_tgid: 0,
+    protocol: IPPROTO_UDP as u16,
+    destination_port: 53,
+    padding: 0,
+};
+
+const ONE: Counts = Counts {
+    drops: 1,
+    packets: 2,
+    bytes: 3,
+};
+
+fn read(groups: &mut Groups, enricher: &mut Enricher, counted: &[(GroupKey, Counts)]) {
+    groups.begin_reading(Counts::default());
+    for (key, counts) in counted {
+        if !groups.add_counted(key, *counts) {
+            let (event, packet) = group::parts(key);
+            let record = enricher.enrich_group(&event, packet, |_| None);
+            groups.add_named(key, &record, *counts);
+        }
+    }
+}
+
+fn values(key: &GroupKey) -> Vec<String> {
+    let mut groups = Groups::new(Dimension::value_variants(), 1);
+    read(&mut groups, &mut enricher(), &[(*key, ONE)]);
+    let snapshot = groups.snapshot();
+    let values = snapshot.groups[0].values.iter();
+    values.map(ToString::to_string).collect()
+}
+
+#[test]
+fn values_are_written_as_in_lines() {
+    let expected = [
+        "-",
+        "0xffffffff81000000",
+        "eth0",
+        "udp",
+        "10.0.0.1",
+        "10.0.0.2",
+        "53",
+        "dns",
+        "-",
+        "4026531840",
+        "-",
+        "-",
+    ];
+    assert_eq!(values(&UDP), expected);
+}
+
+#[test]
+fn what_is_not_known_is_a_dash() {
+    let arp = GroupKey {
+        known: known::ETHERTYPE,
+        protocol: ETHERTYPE_ARP,
+        ..GroupKey::default()
+    };
+    let mut expected = vec!["-"; Dimension::value_variants().len()];
+    expected[3] = "arp";
+    assert_eq!(values(&arp), expected);
+    let v6 = GroupKey {
+        known: known::ADDRESSES,
+        source: [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ..GroupKey::default()
+    };
+    assert_eq!(values(&v6)[4..6], ["fd00::1", "::"]);
+}
+
+#[test]
+fn names_that_others_chose_are_escaped() {
+    let evil = GroupKey {
+        comm: *b"a b\x1b[2J\0\0\0\0\0\0\0\0\0",
+        ..GroupKey::default()
+    };
+    assert_eq!(values(&evil)[7], "a\\x20b\\x1b[2J");
+}
+
+#[test]
+fn keys_with_the_same_names_are_one_group() {
+    let mut groups = Groups::new(&[Dimension::Dport], 10);
+    let other_netns = GroupKey { netns: 7, ..UDP };
+    read(
+        &mut groups,
+        &mut enricher(),
+        &[(UDP, ONE), (other_netns, ONE)],
+    );
+    let snapshot = groups.snapshot();
+    assert_eq!(snapshot.groups.len(), 1);
+    assert_eq!(snapshot.groups[0].counts.drops, 2);
+}
+
+#[test]
+fn a_reading_replaces_the_one_before() {
+    let (mut groups, mut enricher) = (Groups::new(&[Dimension::Dport], 10), enricher());
+    let mut three = ONE;
+    three += ONE;
+    three += ONE;
+    read(&mut groups, &mut enricher, &[(UDP, ONE)]);
+    let first = groups.snapshot();
+    read(&mut groups, &mut enricher, &[(UDP, three)]);
+    let second = groups.snapshot();
+    assert_eq!(second.groups[0].counts, three);
+    let changes = second.changes(Some(&first));
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].1.drops, 2);
+    assert!(second.changes(Some(&second)).is_empty());
+    assert_eq!(second.changes(None)[0].1, three);
+}
+
+#[test]
+fn groups_beyond_the_limit_are_others() {
+    let (mut groups, mut enricher) = (Groups::new(&[Dimension::Dport], 1), enricher());
+    let second = GroupKey {
+        destination_port: 54,
+        ..UDP
+    };
+    for _ in 0..2 {
+        read(&mut groups, &mut enricher, &[(UDP, ONE), (second, ONE)]);
+        let snapshot = groups.snapshot();
+        assert_eq!(snapshot.groups.len(), 1);
+        assert_eq!(snapshot.groups[0].counts, ONE);
+        assert_eq!(snapshot.other, ONE);
+    }
+    let (event, packet) = group::parts(&second);
+    groups.add(&enricher.enrich_group(&event, packet, |_| None));
+    assert_eq!(groups.snapshot().other.drops, 2, "from records as well");
+}
+
+#[test]
+fn each_dimension_has_a_bit_and_the_name_that_the_flag_takes() {
+    let mut bits = 0;
+    for dimension in Dimension::value_variants() {
+        assert_eq!(bits & dimension.bit(), 0);
+        bits |= dimension.bit();
+        let name = dimension.to_possible_value().unwrap();
+        assert_eq!(name.get_name(), dimension.name());
+    }
+}
