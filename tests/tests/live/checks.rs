@@ -46,7 +46,7 @@ pub(crate) const ALL: &[(&str, Check)] = &[
 ];
 
 /// For whatever has to happen "at once", on a machine that may be busy.
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Drops of the slow reader's flood.
 const FLOOD: usize = 20_000;
 
@@ -295,10 +295,10 @@ fn one_line_of_failure(ended: &Ended, words: &[&str]) -> Result<Outcome> {
 /// Drops that only this process makes, so that `--pid` keeps out those of the machine.
 ///
 /// An output rule drops them while the sender is on the CPU.
-struct Drops(Netns);
+pub(crate) struct Drops(Netns);
 
 impl Drops {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let netns = Netns::new()?;
         netns.run(|| {
             [
@@ -313,10 +313,22 @@ impl Drops {
         Ok(Self(netns))
     }
 
-    fn make(&self, count: usize) -> Result<()> {
+    pub(crate) fn make(&self, count: usize) -> Result<()> {
         self.0
             .run(|| traffic::udp(v4([127, 0, 0, 1], 40500), v4([127, 0, 0, 1], 9), count, 100))
             .map(drop)
+    }
+
+    /// Inode number of the namespace.
+    pub(crate) fn netns(&self) -> String {
+        self.0.inode().to_string()
+    }
+
+    /// Starts a summary of these drops, with `flags`.
+    pub(crate) fn summary(&self, path: &Path, flags: &[&str]) -> Result<Dropwatch> {
+        let netns = self.netns();
+        let args = [&["summary", "--netns", &netns], flags].concat();
+        Dropwatch::spawn(path, &args)
     }
 
     fn filter(&self) -> [String; 2] {
@@ -339,7 +351,7 @@ impl Drops {
     }
 }
 
-fn wait_until(mut done: impl FnMut() -> bool) -> Result<()> {
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) -> Result<()> {
     let deadline = Instant::now() + SOON;
     while !done() {
         ensure!(Instant::now() < deadline, "not within {SOON:?}");

@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod summaries;
 
 use std::{
     collections::HashMap,
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     trials.extend(
         checks::ALL
             .iter()
+            .chain(summaries::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

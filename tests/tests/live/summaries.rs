@@ -1,0 +1,156 @@
+//! What `dropwatch summary` does as a program.
+
+use std::{path::Path, thread, time::Duration};
+
+use anyhow::{Context as _, Result, ensure};
+use dropwatch_tests::{dropwatch::Ended, run::Outcome};
+use nix::sys::signal::Signal;
+
+use crate::checks::{Check, Drops, SOON, wait_until};
+
+/// All checks.
+pub(crate) const ALL: &[(&str, Check)] = &[
+    ("summary/table_at_the_end", table_at_the_end),
+    ("summary/intervals_add_up", intervals_add_up),
+    ("summary/json", json),
+    ("summary/full_map_loses_nothing", full_map_loses_nothing),
+    ("summary/classes_come_as_records", classes_come_as_records),
+    ("summary/filters", filters),
+];
+
+/// Runs a summary while `drops` are made.
+fn run(path: &Path, drops: &Drops, flags: &[&str], make: &[usize]) -> Result<Ended> {
+    let mut summary = drops.summary(path, flags)?;
+    summary.wait_ready()?;
+    for count in make {
+        drops.make(*count)?;
+        thread::sleep(Duration::from_millis(300));
+    }
+    summary.signal(Signal::SIGINT)?;
+    let ended = summary.wait(SOON)?;
+    ended.expect_status(0)?;
+    Ok(ended)
+}
+
+/// The number of drops at the start of a group, behind `skip` words.
+fn drops_of(line: &str, skip: usize) -> Result<u64> {
+    let word = line.split_whitespace().nth(skip);
+    word.and_then(|word| word.parse().ok())
+        .with_context(|| format!("no number of drops: {line:?}"))
+}
+
+fn table_at_the_end(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let ended = run(path, &drops, &["--by", "proto,saddr,dport"], &[30, 12])?;
+    ensure!(
+        ended
+            .stdout
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+            == "42 drops 42 packets 5376 bytes proto=udp saddr=127.0.0.1 dport=9",
+        "not the table: {}",
+        ended.stdout
+    );
+    ensure!(ended.counted()? == 42, "{}", ended.stderr);
+    Ok(Outcome::Passed)
+}
+
+fn intervals_add_up(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let mut summary = drops.summary(path, &["--by", "dport", "--interval", "100ms"])?;
+    summary.wait_ready()?;
+    let counted = |lines: &[String]| lines.iter().map(|line| drops_of(line, 1)).sum();
+    for (burst, total) in [(10, 10), (20, 30), (30, 60)] {
+        drops.make(burst)?;
+        // Printed while it runs, and each drop once.
+        wait_until(|| matches!(counted(&summary.lines()), Ok(counted) if counted >= total))?;
+    }
+    let ended = summary.stop()?;
+    let lines: Vec<String> = ended.stdout.lines().map(str::to_owned).collect();
+    let counted: u64 = counted(&lines)?;
+    ensure!(counted == 60, "60 drops: {}", ended.stdout);
+    ensure!(lines.len() >= 3, "three bursts: {}", ended.stdout);
+    Ok(Outcome::Passed)
+}
+
+fn json(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let ended = run(
+        path,
+        &drops,
+        &["--by", "dport,container", "-o", "json"],
+        &[5],
+    )?;
+    let [group, account] = ended.stdout.lines().collect::<Vec<_>>()[..] else {
+        anyhow::bail!("a group and the account expected: {}", ended.stdout);
+    };
+    ensure!(
+        group.ends_with(",\"drops\":5,\"packets\":5,\"bytes\":640,\"dport\":9,\"container\":null}"),
+        "{group}"
+    );
+    ensure!(
+        account.starts_with("{\"account\":{\"seen\":") && account.contains("\"counted\":5,"),
+        "{account}"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn full_map_loses_nothing(path: &Path) -> Result<Outcome> {
+    let (first, second) = (Drops::new()?, Drops::new()?);
+    let second_netns = second.netns();
+    let flags = [
+        "--netns",
+        &second_netns,
+        "--by",
+        "netns",
+        "--max-groups",
+        "1",
+    ];
+    let mut summary = first.summary(path, &flags)?;
+    summary.wait_ready()?;
+    first.make(7)?;
+    second.make(4)?;
+    first.make(1)?;
+    summary.signal(Signal::SIGINT)?;
+    let ended = summary.wait(SOON)?;
+    ended.expect_status(0)?;
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    ensure!(lines.len() == 2, "a group and others: {}", ended.stdout);
+    ensure!(drops_of(lines[0], 0)? == 8, "{}", ended.stdout);
+    let others = "4 drops 4 packets 512 bytes other";
+    let last = lines[1].split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(last == others, "{others:?} expected: {}", ended.stdout);
+    ensure!(ended.counted()? == 12, "{}", ended.stderr);
+    Ok(Outcome::Passed)
+}
+
+fn classes_come_as_records(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let flags = ["--by", "dport", "--hide-expected", "-v"];
+    let ended = run(path, &drops, &flags, &[9])?;
+    ensure!(drops_of(&ended.stdout, 0)? == 9, "{}", ended.stdout);
+    ensure!(ended.records()? == 9, "as records: {}", ended.stderr);
+    ensure!(ended.counted()? == 9, "{}", ended.stderr);
+    Ok(Outcome::Passed)
+}
+
+fn filters(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let ended = run(path, &drops, &["--port", "10", "-v"], &[9])?;
+    ensure!(ended.stdout.is_empty(), "no groups: {}", ended.stdout);
+    ensure!(ended.counted()? == 0, "{}", ended.stderr);
+    // What passes is counted without a record.
+    let mut summary = drops.summary(path, &["--port", "9", "--by", "stack", "-v"])?;
+    summary.wait_ready()?;
+    drops.make(3)?;
+    let ended = summary.stop()?;
+    ensure!(drops_of(&ended.stdout, 0)? == 3, "{}", ended.stdout);
+    ensure!(
+        ended.stdout.contains(" stack=") && ended.stdout.contains("udp_send_skb"),
+        "a stack: {}",
+        ended.stdout
+    );
+    ensure!(ended.records()? == 0, "no records: {}", ended.stderr);
+    Ok(Outcome::Passed)
+}
