@@ -208,8 +208,8 @@ pub mod verdict {
 
 /// Per-CPU counters, the source of the account.
 ///
-/// `seen = records in the buffer + grouped + no_group + filtered + lost`, always:
-/// samples of groups are no records of this account.
+/// `seen = records in the buffer + grouped + no_group + filtered + sampled_out +
+/// limited + lost`, always: examples of groups are no records of this account.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -217,6 +217,10 @@ pub struct Counters {
     pub seen: u64,
     /// Drops that a filter turned down.
     pub filtered: u64,
+    /// Drops that passed the filters of the kernel side and that `--sample` left out.
+    pub sampled_out: u64,
+    /// Drops that passed them and for which `--rate-limit` had no token.
+    pub limited: u64,
     /// Drops for which no record could be written.
     pub lost: u64,
     /// Drops that were counted in their group.
@@ -230,6 +234,8 @@ pub struct Counters {
     /// How many drops this CPU is recording just now, at most
     /// [`NESTING_LEVELS`].
     pub nesting: u64,
+    /// With `--sample`: drops of which every so many is one of the sample.
+    pub sampled_from: u64,
 }
 
 const _: () = {

@@ -177,8 +177,8 @@ pub mod present {
     pub const SOCKET_BY_ADDRESS: u32 = 1 << 14;
     /// The kernel side could not decide `--pid` and `--comm`.
     pub const PROCESS_OPEN: u32 = 1 << 15;
-    /// The drop is counted in its group already; the record is a sample of it.
-    pub const SAMPLE: u32 = 1 << 16;
+    /// The drop is counted in its group already; the record is an example of it.
+    pub const EXAMPLE: u32 = 1 << 16;
 }
 
 const _: () = {

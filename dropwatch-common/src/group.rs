@@ -105,13 +105,13 @@ pub struct GroupCounts {
     pub packets: u64,
     /// Bytes: `sk_buff.len`, fragments included.
     pub bytes: u64,
-    /// When a record of the group was last sent as a sample, nanoseconds of
+    /// When a record of the group was last sent as an example, nanoseconds of
     /// `CLOCK_BOOTTIME`; 0 if none was.
-    pub sampled_ns: u64,
+    pub example_ns: u64,
 }
 
-/// Pause between two samples of a group on one CPU, in nanoseconds.
-pub const SAMPLE_INTERVAL_NS: u64 = 1_000_000_000;
+/// Pause between two examples of a group on one CPU, in nanoseconds.
+pub const EXAMPLE_INTERVAL_NS: u64 = 1_000_000_000;
 
 const _: () = {
     assert!(size_of::<GroupKey>() == 136);

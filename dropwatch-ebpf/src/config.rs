@@ -73,10 +73,21 @@ pub(crate) static RANGE_FILTERS: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static GROUP_BY: Global<u32> = Global::new(0);
 
-/// 1 to send records of grouped drops as samples.
+/// 1 to send records of grouped drops as examples.
 #[unsafe(no_mangle)]
-pub(crate) static SAMPLES: Global<u32> = Global::new(0);
+pub(crate) static EXAMPLES: Global<u32> = Global::new(0);
 
 /// What has to be read of each drop: the bits of `reads`.
 #[unsafe(no_mangle)]
 pub(crate) static READS: Global<u32> = Global::new(reads::ALL);
+/// `--sample`: one of so many drops is recorded; 0 and 1 turn it off.
+#[unsafe(no_mangle)]
+pub(crate) static SAMPLE: Global<u32> = Global::new(0);
+
+/// `--rate-limit`: `RateLimit::interval_ns`, 0 turns it off.
+#[unsafe(no_mangle)]
+pub(crate) static RATE_INTERVAL_NS: Global<u64> = Global::new(0);
+
+/// `--rate-limit`: `RateLimit::burst_ns`.
+#[unsafe(no_mangle)]
+pub(crate) static RATE_BURST_NS: Global<u64> = Global::new(0);

@@ -4,11 +4,11 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_current_comm};
 use dropwatch_common::{
     config::Counters,
     event::{COMM_LEN, present},
-    group::{GroupCounts, SAMPLE_INTERVAL_NS, by, known},
+    group::{EXAMPLE_INTERVAL_NS, GroupCounts, by, known},
 };
 
 use crate::{
-    config::{GROUP_BY, SAMPLES},
+    config::{EXAMPLES, GROUP_BY},
     maps::{GROUPS, Scratch},
     probe::add,
 };
@@ -18,8 +18,8 @@ use crate::{
 pub(crate) enum Counted {
     /// It is in its group.
     Grouped,
-    /// It is, and the group is due to send a record as a sample.
-    GroupedAndSampled,
+    /// It is, and the group is due to send a record as an example.
+    GroupedWithExample,
     /// The map is full.
     NoRoom,
 }
@@ -71,27 +71,27 @@ pub(crate) fn count(scratch: &mut Scratch) -> Counted {
         add(&raw mut (*counts).packets, packets);
         add(&raw mut (*counts).bytes, bytes);
     }
-    if SAMPLES.load() == 0 {
+    if EXAMPLES.load() == 0 {
         return Counted::Grouped;
     }
     let now = scratch.event.time_ns;
-    // SAFETY: as above. An interrupt in between makes one sample more.
+    // SAFETY: as above. An interrupt in between makes one example more.
     unsafe {
-        let sampled = &raw mut (*counts).sampled_ns;
-        let last = sampled.read_volatile();
-        if last != 0 && now.wrapping_sub(last) < SAMPLE_INTERVAL_NS {
+        let example = &raw mut (*counts).example_ns;
+        let last = example.read_volatile();
+        if last != 0 && now.wrapping_sub(last) < EXAMPLE_INTERVAL_NS {
             return Counted::Grouped;
         }
-        sampled.write_volatile(now);
+        example.write_volatile(now);
     }
-    Counted::GroupedAndSampled
+    Counted::GroupedWithExample
 }
 
 const NOTHING: GroupCounts = GroupCounts {
     drops: 0,
     packets: 0,
     bytes: 0,
-    sampled_ns: 0,
+    example_ns: 0,
 };
 
 /// Counts a drop whose group found no room.

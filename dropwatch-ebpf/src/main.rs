@@ -11,6 +11,7 @@ mod config;
 mod filter;
 mod group;
 mod kernel;
+mod limit;
 mod maps;
 mod probe;
 

@@ -75,6 +75,16 @@ pub(crate) static RECORDS_PERF: PerfEventByteArray = PerfEventByteArray::new(0);
 #[map]
 pub(crate) static READER_WAITS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// 1 once a drop was lost that user space has not told of, one entry, which user
+/// space maps into its memory.
+#[map]
+pub(crate) static DROPS_LOST: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// When the token bucket of `--rate-limit` is full again, one entry for all
+/// processors: nanoseconds of `CLOCK_BOOTTIME`.
+#[map]
+pub(crate) static RATE_FULL_NS: Array<u64> = Array::with_max_entries(1, 0);
+
 /// Kernel stacks by id; its depth and size are set by the loader.
 #[map]
 pub(crate) static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);

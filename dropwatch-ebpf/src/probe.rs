@@ -13,6 +13,7 @@ use aya_ebpf::{
             bpf_perf_event_output, bpf_ringbuf_output,
         },
     },
+    maps::Array,
     programs::{ProbeContext, RawTracePointContext, tracing::StackIdContext},
 };
 use aya_log_ebpf::debug;
@@ -35,7 +36,10 @@ use crate::{
         skb::{self, Headers, Skb},
         sock::{self, Sock},
     },
-    maps::{COUNTERS, READER_WAITS, RECORDS_PERF, RECORDS_RING, SCRATCH, STACKS, Scratch},
+    limit,
+    maps::{
+        COUNTERS, DROPS_LOST, READER_WAITS, RECORDS_PERF, RECORDS_RING, SCRATCH, STACKS, Scratch,
+    },
 };
 
 /// Most calls that `bpf_loop` makes, `BPF_MAX_LOOPS` in the kernel's
@@ -181,11 +185,15 @@ fn return_address(ctx: &ProbeContext) -> u64 {
 
 /// What became of a drop.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     /// Its record is in the buffer.
     Recorded,
     /// A filter turned it down.
     Filtered,
+    /// `--sample` left it out.
+    SampledOut,
+    /// `--rate-limit` had no token for it.
+    Limited,
     /// There was no room for its record.
     Lost,
     /// It is counted in its group.
@@ -204,21 +212,44 @@ fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
     unsafe { add(&raw mut (*counters).seen, 1) };
 
     let outcome = if filter::drop_matches(freed) {
-        with_scratch(counters, |scratch| match examine(ctx, freed, scratch) {
-            Some(frames) => keep(ctx, counters, scratch, frames),
-            None => Outcome::Filtered,
+        with_scratch(counters, |scratch| {
+            match examine(ctx, freed, counters, scratch) {
+                Ok(frames) => keep(ctx, counters, scratch, frames),
+                Err(outcome) => outcome,
+            }
         })
     } else {
         Outcome::Filtered
     };
-    match outcome {
-        Outcome::Recorded | Outcome::NoGroup => {}
-        // SAFETY: as above.
-        Outcome::Filtered => unsafe { add(&raw mut (*counters).filtered, 1) },
-        // SAFETY: as above.
-        Outcome::Lost => unsafe { add(&raw mut (*counters).lost, 1) },
-        // SAFETY: as above.
-        Outcome::Grouped => unsafe { add(&raw mut (*counters).grouped, 1) },
+    // SAFETY: as above.
+    unsafe {
+        match outcome {
+            Outcome::Recorded | Outcome::NoGroup => {}
+            Outcome::Filtered => add(&raw mut (*counters).filtered, 1),
+            Outcome::SampledOut => add(&raw mut (*counters).sampled_out, 1),
+            Outcome::Limited => add(&raw mut (*counters).limited, 1),
+            Outcome::Grouped => add(&raw mut (*counters).grouped, 1),
+            Outcome::Lost => {
+                add(&raw mut (*counters).lost, 1);
+                raise(&DROPS_LOST);
+            }
+        }
+    }
+}
+
+/// Raises a flag that user space takes down.
+#[inline(always)]
+fn raise(flag: &Array<u32>) {
+    let Some(flag) = flag.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: the pointer comes from the map. Volatile, because user space writes
+    // it, too; and only written if it is down, so that processors do not take the
+    // cache line from each other in a flood.
+    unsafe {
+        if flag.read_volatile() == 0 {
+            flag.write_volatile(1);
+        }
     }
 }
 
@@ -233,10 +264,10 @@ fn keep<C: StackIdContext>(
     if group::is_on() && !group::needs_record(scratch) {
         return match group::count(scratch) {
             Counted::Grouped => Outcome::Grouped,
-            Counted::GroupedAndSampled => {
-                scratch.event.present |= present::SAMPLE;
+            Counted::GroupedWithExample => {
+                scratch.event.present |= present::EXAMPLE;
                 complete(scratch);
-                // A sample that finds no room is no loss: its drop is counted.
+                // An example that finds no room is no loss: its drop is counted.
                 submit(ctx, scratch, frames);
                 Outcome::Grouped
             }
@@ -300,11 +331,17 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> Outcome
 }
 
 /// Reads what filters, groups and records need, and returns the number of stack
-/// frames in the record; `None` if a filter turns the drop down.
+/// frames in the record, or what became of the drop if a filter turns it down or a
+/// limit does not let it through.
 ///
 /// The padding is zero: the kernel clears new maps, and nobody writes to it.
 #[inline(always)]
-fn examine<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> Option<usize> {
+fn examine<C: StackIdContext>(
+    ctx: &C,
+    freed: &Freed,
+    counters: *mut Counters,
+    scratch: &mut Scratch,
+) -> Result<usize, Outcome> {
     let event = &mut scratch.event;
     if reads(reads::TIME) {
         // SAFETY: a helper without arguments.
@@ -322,7 +359,7 @@ fn examine<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> 
         debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
     }
     if !filter::packet_matches(scratch) {
-        return None;
+        return Err(Outcome::Filtered);
     }
     let socket = if reads(reads::SOCKET) {
         fill_socket(scratch.sock, &mut scratch.event)
@@ -330,19 +367,27 @@ fn examine<C: StackIdContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) -> 
         Socket::NONE
     };
     if !filter::cgroup_matches(socket.cgroup, &scratch.event) {
-        return None;
+        return Err(Outcome::Filtered);
     }
     if scratch.event.present & present::SOCKET == 0 && filter::is_socket_receive(freed.location) {
         scratch.event.present |= present::SOCKET_BY_ADDRESS;
     }
     match filter::process_decision(scratch, socket.address) {
         Decision::Match => {}
-        Decision::NoMatch => return None,
+        Decision::NoMatch => return Err(Outcome::Filtered),
         Decision::Open => scratch.event.present |= present::PROCESS_OPEN,
     }
-    let frames = fill_stack(ctx, scratch)?;
+    // The stack is what costs: the limits come before it, unless it is a filter.
+    let is_stack_filter = filter::range_is_on(RangeKind::StackFunction);
+    if !is_stack_filter {
+        limit::pass(counters, &scratch.event)?;
+    }
+    let frames = fill_stack(ctx, scratch).ok_or(Outcome::Filtered)?;
+    if is_stack_filter {
+        limit::pass(counters, &scratch.event)?;
+    }
     scratch.event.frame_count = frames as u16;
-    Some(frames)
+    Ok(frames)
 }
 
 /// Fills what only a record needs.

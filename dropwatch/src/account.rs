@@ -23,7 +23,9 @@ pub struct Account {
     pub hidden: u64,
     /// Drops that a filter turned down.
     pub filtered: u64,
-    /// Drops past the limit given with `--count`.
+    /// Drops that `--sample` left out.
+    pub sampled_out: u64,
+    /// Drops past the limits given with `--rate-limit` and `--count`.
     pub limited: u64,
     /// Drops for which there was no buffer space, or that the kernel did not
     /// hand to the program, or whose line could not be written any more.
@@ -42,7 +44,8 @@ impl Account {
                 .map(|counted| counted + kernel.grouped + kernel.no_group),
             hidden: user.hidden(),
             filtered: kernel.filtered + user.filtered,
-            limited: user.limited,
+            sampled_out: kernel.sampled_out,
+            limited: kernel.limited + user.limited,
             lost: kernel.lost + missed + user.lost,
         }
     }
@@ -52,20 +55,26 @@ impl Account {
     /// between was seen as well.
     #[must_use]
     pub fn settled(mut self) -> Self {
-        self.seen = self.seen.max(self.settled_terms());
+        self.seen = self.seen.max(self.accounted_for());
         self
-    }
-
-    /// The sum of all terms.
-    fn settled_terms(&self) -> u64 {
-        let counted = self.counted.unwrap_or(0);
-        self.printed + counted + self.hidden + self.filtered + self.limited + self.lost
     }
 
     /// Drops that are in none of the terms: records on their way while tracing
     /// goes on; always 0 at the end.
     pub fn in_flight(&self) -> i128 {
-        i128::from(self.seen) - i128::from(self.settled_terms())
+        i128::from(self.seen) - i128::from(self.accounted_for())
+    }
+
+    /// The sum of the terms.
+    fn accounted_for(&self) -> u64 {
+        let counted = self.counted.unwrap_or(0);
+        self.printed
+            + counted
+            + self.hidden
+            + self.filtered
+            + self.sampled_out
+            + self.limited
+            + self.lost
     }
 }
 
@@ -79,6 +88,7 @@ impl fmt::Display for Account {
         for (count, name) in [
             (i128::from(self.hidden), "hidden"),
             (i128::from(self.filtered), "filtered"),
+            (i128::from(self.sampled_out), "sampled out"),
             (i128::from(self.limited), "limited"),
             (i128::from(self.lost), "lost"),
             (self.in_flight(), "in flight"),
@@ -108,7 +118,7 @@ pub struct UserCounts {
     pub hidden_teardown: u64,
     /// Drops of the class `expected` that were hidden.
     pub hidden_expected: u64,
-    /// Records past the limit given with `--count`.
+    /// Records past the limits given with `--rate-limit` and `--count`.
     pub limited: u64,
     /// Records that could not be decoded, and lines that could not be written.
     pub lost: u64,
@@ -133,12 +143,15 @@ mod tests {
     const KERNEL: Counters = Counters {
         seen: 1234,
         filtered: 230,
+        sampled_out: 0,
+        limited: 0,
         lost: 4,
         grouped: 0,
         no_group: 0,
         no_group_packets: 0,
         no_group_bytes: 0,
         nesting: 0,
+        sampled_from: 0,
     };
 
     #[test]
@@ -167,6 +180,24 @@ mod tests {
         assert_eq!(
             account.to_string(),
             "1240 seen = 990 printed + 230 filtered + 7 limited + 13 lost"
+        );
+    }
+
+    #[test]
+    fn both_sides_limit() {
+        let kernel = Counters {
+            sampled_out: 900,
+            limited: 60,
+            ..KERNEL
+        };
+        let user = UserCounts {
+            printed: 30,
+            limited: 10,
+            ..UserCounts::default()
+        };
+        assert_eq!(
+            Account::new(kernel, 0, user).to_string(),
+            "1234 seen = 30 printed + 230 filtered + 900 sampled out + 70 limited + 4 lost"
         );
     }
 

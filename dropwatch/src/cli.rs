@@ -174,6 +174,21 @@ pub struct LineArgs {
     #[arg(short, long, value_name = "N", help_heading = "Capture")]
     pub count: Option<u64>,
 
+    /// Print at most so many drops a second; N/m a minute, N/h an hour
+    ///
+    /// On average: so many at once, if there were none for as long. Of the drops that
+    /// the filters keep; the others are counted as limited, and most of their cost
+    /// is saved.
+    #[arg(long, value_name = "N[/s|m|h]", help_heading = "Capture")]
+    pub rate_limit: Option<String>,
+
+    /// Print one of N drops, and sample=N on each line
+    ///
+    /// Of the drops that the filters keep, on each processor the first and then every
+    /// Nth; the others are counted as sampled out, and most of their cost is saved.
+    #[arg(long, value_name = "N", help_heading = "Capture")]
+    pub sample: Option<u32>,
+
     /// How to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -201,6 +216,22 @@ pub struct CaptureArgs {
     /// How records get from the kernel to dropwatch
     #[arg(long, value_enum, default_value_t, help_heading = "Capture")]
     pub buffer: BufferChoice,
+
+    /// Size of the buffer, as 8M, 512K or 4096
+    ///
+    /// Rounded up to a power of two. With --buffer perf, all processors share it
+    /// out, down to a page each. When it is full, drops are lost, and counted.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "8M",
+        help_heading = "Capture"
+    )]
+    pub buffer_size: String,
+
+    /// End with exit status 3 if drops were lost
+    #[arg(long, help_heading = "Capture")]
+    pub fail_on_lost: bool,
 
     /// Take the kernel's type information from this file
     ///
@@ -398,4 +429,4 @@ Examples:
   dropwatch -c 100 --no-stack > drops.txt     the next hundred, without stacks
 
 Exit status: 0 done (also when interrupted, or when the reader of the pipe has
-gone), 1 failed, 2 wrong usage.";
+gone), 1 failed, 2 wrong usage, 3 drops were lost (only with --fail-on-lost).";

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
+use dropwatch_common::limit::RateLimit;
 
 use crate::{
     cli::{CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, SummaryArgs, SummaryFormat},
@@ -61,6 +62,14 @@ pub struct Config {
     pub hook: HookChoice,
     /// Buffer to use.
     pub buffer: BufferChoice,
+    /// Its size in bytes: a power of two, at least a page.
+    pub buffer_size: u32,
+    /// Most drops to print in a time.
+    pub rate_limit: Option<RateLimit>,
+    /// Of how many drops one is printed, at least 2.
+    pub sample: Option<u32>,
+    /// Whether lost drops are a failure.
+    pub fail_on_lost: bool,
     /// File with the kernel's BTF in place of the kernel's own.
     pub kernel_btf: Option<PathBuf>,
     /// File to create once drops are seen.
@@ -156,6 +165,8 @@ impl Config {
             duration,
             hook,
             buffer,
+            buffer_size,
+            fail_on_lost,
             kernel_btf,
         } = capture;
         let duration = duration.as_deref();
@@ -172,6 +183,10 @@ impl Config {
                 .transpose()?,
             hook,
             buffer,
+            buffer_size: parse_buffer_size(&buffer_size)?,
+            rate_limit: None,
+            sample: None,
+            fail_on_lost,
             kernel_btf,
             ready_file: diagnostic.ready_file,
             verbose: diagnostic.verbose > 0,
@@ -186,10 +201,16 @@ impl Config {
             stack,
             no_stack,
             count,
+            rate_limit,
+            sample,
             capture,
             list_reasons,
             diagnostic,
         } = args;
+        ensure!(
+            sample != Some(0),
+            "--sample takes at least 1, which prints every drop"
+        );
         ensure!(count != Some(0), "--count takes at least 1");
         let stack_depth = match (no_stack, stack) {
             (true, _) => 0,
@@ -211,6 +232,8 @@ impl Config {
                 count,
             },
             stack_depth,
+            rate_limit: rate_limit.as_deref().map(parse_rate).transpose()?,
+            sample: sample.filter(|of| *of > 1),
             ..Self::capturing(Filters::new(filter)?, capture, diagnostic)?
         })
     }
@@ -227,6 +250,13 @@ impl Config {
             }
             View::Summary(_) | View::Lines { .. } => 0,
         }
+    }
+
+    /// What the kernel side limits. It does not know which drops `--hide-expected`
+    /// hides, and a token for one of them would be missing for another one: then all
+    /// come to user space.
+    pub fn kernel_rate_limit(&self) -> Option<RateLimit> {
+        self.rate_limit.filter(|_| !self.filters.hide_expected)
     }
 }
 
@@ -252,6 +282,63 @@ fn extra_fields(names: &[String]) -> Result<Vec<ExtraField>> {
         }
     }
     Ok(fields)
+}
+
+/// Largest buffer: the kernel takes its size as a power of two in 32 bits.
+const MAX_BUFFER_SIZE: u32 = 1 << 31;
+
+/// Size in bytes, rounded up to what the kernel takes: a power of two of pages.
+fn parse_buffer_size(text: &str) -> Result<u32> {
+    let split = text.len() - usize::from(text.ends_with(|it: char| "KkMmGg".contains(it)));
+    let (digits, unit) = text.split_at(split);
+    let factor = match unit {
+        "" => 1,
+        "K" | "k" => 1 << 10,
+        "M" | "m" => 1 << 20,
+        _ => 1 << 30,
+    };
+    let bytes = parse_number(digits)
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|bytes| (1..=u64::from(MAX_BUFFER_SIZE)).contains(bytes))
+        .with_context(|| {
+            format!(
+                "--buffer-size takes a size up to 2G, as 8M, 512K or 4096, not '{}'",
+                text.escape_debug()
+            )
+        })?;
+    let page = rustix::param::page_size() as u32;
+    let size = (bytes as u32).max(page).next_power_of_two();
+    if u64::from(size) != bytes {
+        log::info!("--buffer-size {text}: rounded up to {size} bytes");
+    }
+    Ok(size)
+}
+
+/// `N`, `N/s`, `N/m`, `N/h`.
+fn parse_rate(text: &str) -> Result<RateLimit> {
+    let (count, unit) = text.split_once('/').unwrap_or((text, "s"));
+    let seconds = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(60 * 60),
+        _ => None,
+    };
+    let count = parse_number(count).and_then(|count| u32::try_from(count).ok());
+    match (count.filter(|count| *count > 0), seconds) {
+        (Some(count), Some(seconds)) => Ok(RateLimit::new(count, seconds * NANOS_PER_SECOND)),
+        _ => bail!(
+            "--rate-limit takes a number of drops from 1 on, as 100, 100/s, 20/m or 5/h, not '{}'",
+            text.escape_debug()
+        ),
+    }
+}
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// Digits and nothing else: no sign, no white space.
+fn parse_number(digits: &str) -> Option<u64> {
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number)
 }
 
 fn parse_time(flag: &str, text: &str) -> Result<Duration> {
@@ -295,6 +382,40 @@ mod tests {
         assert_eq!(config.duration, None);
         assert!(matches!(config.view, View::Lines { count: None, .. }));
         assert_eq!(config.group_by(), 0);
+        assert_eq!(config.buffer_size, 8 << 20);
+        assert_eq!((config.rate_limit, config.sample), (None, None));
+    }
+
+    #[test]
+    fn buffer_sizes() {
+        let size = |text: &str| config(&["--buffer-size", text]).unwrap().buffer_size;
+        let page = rustix::param::page_size() as u32;
+        assert_eq!(size("1"), page);
+        assert_eq!(size(&page.to_string()), page);
+        assert_eq!(size(&(page + 1).to_string()), 2 * page);
+        assert_eq!(size("512K"), 512 << 10);
+        assert_eq!(size("3m"), 4 << 20);
+        assert_eq!(size("2G"), MAX_BUFFER_SIZE);
+    }
+
+    #[test]
+    fn rates_and_samples() {
+        let rate = |text| config(&["--rate-limit", text]).unwrap().rate_limit;
+        let second = NANOS_PER_SECOND;
+        assert_eq!(rate("100"), Some(RateLimit::new(100, second)));
+        assert_eq!(rate("100/s"), rate("100"));
+        assert_eq!(rate("20/m"), Some(RateLimit::new(20, 60 * second)));
+        assert_eq!(rate("5/h"), Some(RateLimit::new(5, 3600 * second)));
+        let sample = |text| config(&["--sample", text]).unwrap().sample;
+        assert_eq!((sample("1"), sample("10")), (None, Some(10)));
+    }
+
+    #[test]
+    fn what_is_hidden_later_takes_no_token_in_the_kernel() {
+        let limit = ["--rate-limit", "10", "--hide-expected"];
+        assert!(config(&limit[..2]).unwrap().kernel_rate_limit().is_some());
+        let hides = config(&limit).unwrap();
+        assert!(hides.rate_limit.is_some() && hides.kernel_rate_limit().is_none());
     }
 
     #[test]
@@ -355,6 +476,21 @@ mod tests {
             (&["--buffer", "pipe"], "perf"),
             (&["--timestamp", "x"], "delta"),
             (&["--fields", "+nothing"], "+skb"),
+            (&["--buffer-size", "0"], "--buffer-size"),
+            (&["--buffer-size", ""], "--buffer-size"),
+            (&["--buffer-size", "M"], "--buffer-size"),
+            (&["--buffer-size", "8T"], "512K"),
+            (&["--buffer-size", "8€"], "8€"),
+            (&["--buffer-size", "+8M"], "+8M"),
+            (&["--buffer-size", "3G"], "2G"),
+            (&["--buffer-size", "99999999999999999999G"], "2G"),
+            (&["--buffer-size", "17179869185G"], "2G"),
+            (&["--rate-limit", "0"], "--rate-limit"),
+            (&["--rate-limit", "10/d"], "20/m"),
+            (&["--rate-limit", "10/"], "--rate-limit"),
+            (&["--rate-limit", "4294967296"], "--rate-limit"),
+            (&["--sample", "0"], "--sample"),
+            (&["--sample", "x"], "--sample"),
             (&["--no-such-flag"], "--no-such-flag"),
             (&["extra"], "extra"),
             (&["summary", "--by", "nothing"], "reason"),

@@ -10,6 +10,9 @@ use dropwatch::{cli::Cli, config::Config, session};
 /// Exit status of wrong usage, as clap uses it.
 const WRONG_USAGE: u8 = 2;
 
+/// Exit status of a run that lost drops, with `--fail-on-lost`.
+const DROPS_LOST: u8 = 3;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.verbosity());
@@ -18,20 +21,26 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
     };
     match run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => fail(&error, ExitCode::FAILURE),
     }
 }
 
-fn run(config: &Config) -> Result<()> {
+fn run(config: &Config) -> Result<ExitCode> {
     if config.list_reasons {
-        return session::list_reasons(config);
+        session::list_reasons(config)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()?;
-    runtime.block_on(session::run(config))
+    let account = runtime.block_on(session::run(config))?;
+    Ok(if config.fail_on_lost && account.lost > 0 {
+        ExitCode::from(DROPS_LOST)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {

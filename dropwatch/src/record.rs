@@ -13,6 +13,8 @@ pub struct DropRecord<'a> {
     pub reason: Option<&'a str>,
     /// What kind of loss it is.
     pub class: Class,
+    /// How many drops this one stands for; `None` where no sample is taken.
+    pub sample: Option<u32>,
     /// What the packet's headers say.
     pub packet: Packet,
     /// What the kernel keeps beside the packet.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use dropwatch_common::{config::RangeKind, event::present};
+use dropwatch_common::{config::RangeKind, event::present, limit::RateLimit};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -41,6 +41,9 @@ use crate::{
 /// for.
 const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is said at most that drops are being lost.
+const LOSSES_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often the account is given with `-v`.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -50,11 +53,12 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long a program that is just running needs at most.
 const SETTLE: Duration = Duration::from_millis(1);
 
-/// Traces until the user, the count, the time or the reader says stop.
+/// Traces until the user, the count, the time or the reader says stop, and returns
+/// the account.
 ///
 /// # Errors
 /// Says what failed, on what, and what to do.
-pub async fn run(config: &Config) -> Result<()> {
+pub async fn run(config: &Config) -> Result<Account> {
     let started = Instant::now();
     preflight::check_privileges()?;
     let output = Output::stdout()?;
@@ -84,6 +88,7 @@ pub async fn run(config: &Config) -> Result<()> {
 
     let depth = config.stack_depth as usize;
     let mut enricher = Enricher::new(reasons, symbols, depth, host);
+    enricher.set_sample(config.sample);
     enricher.prepare();
     let max_groups = kernel.groups.capacity as usize;
     let session = Session {
@@ -91,11 +96,14 @@ pub async fn run(config: &Config) -> Result<()> {
         kernel,
         filters,
         last_warning: String::new(),
+        lost_before: 0,
         transport,
         records: Records {
             stacks,
             enricher,
             output,
+            rate_limit: config.rate_limit,
+            tokens_full_ns: 0,
             counts: UserCounts::default(),
             sink: Sink::new(&config.view, max_groups),
         },
@@ -165,12 +173,14 @@ struct Session<'a> {
     filters: KernelFilters,
     /// What was last said of a name that can't be looked up.
     last_warning: String,
+    /// Lost drops that were told of.
+    lost_before: u64,
     transport: Transport,
     records: Records,
 }
 
 impl Session<'_> {
-    async fn run(mut self, mut signals: Signals) -> Result<()> {
+    async fn run(mut self, mut signals: Signals) -> Result<Account> {
         let traced = self.trace(&mut signals).await;
         self.kernel.detach()?;
         let ended = match traced {
@@ -182,13 +192,26 @@ impl Session<'_> {
             ended => ended,
         };
         match ended {
-            Ok(Reader::Gone) => Ok(()),
+            Ok(Reader::Gone) => self.account(),
             Ok(Reader::Present) => self.report_end(),
             Err(error) => {
-                self.records.give_up(&mut self.transport);
+                self.give_up_rest().await?;
                 self.report_end()?;
                 Err(error)
             }
+        }
+    }
+
+    /// Counts as lost what the kernel side recorded until it was detached.
+    async fn give_up_rest(&mut self) -> Result<()> {
+        let deadline = Instant::now() + LAST_LINES;
+        loop {
+            self.records.give_up(&mut self.transport);
+            // A processor may have been in the middle of a program.
+            if self.account()?.in_flight() <= 0 || Instant::now() >= deadline {
+                return Ok(());
+            }
+            sleep(SETTLE).await;
         }
     }
 
@@ -219,6 +242,8 @@ impl Session<'_> {
         account_due.tick().await;
         let mut names_due = interval(NAMES_INTERVAL);
         names_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut losses_due = interval(LOSSES_INTERVAL);
+        losses_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let wanted = &self.config.filters;
         let has_names = !wanted.containers.is_empty() || !wanted.netns.is_empty();
         let groups_interval = match &self.config.view {
@@ -231,6 +256,8 @@ impl Session<'_> {
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
+            // While output is full nothing else may wake this up to look at the flag.
+            let may_lose = self.kernel.drops_lost.is_up() || self.records.output.is_full();
             select! {
                 biased;
                 () = signals.any() => return Ok(Reader::Present),
@@ -248,6 +275,7 @@ impl Session<'_> {
                 _ = groups_due.tick(), if groups_interval.is_some() => {
                     self.records.print_groups(&self.kernel)?;
                 }
+                _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
                 result = diagnostics.show() => result?,
                 result = self.records.output.writable(), if self.records.output.is_pending() => result?,
                 result = self.transport.wait(drained), if !self.records.output.is_full() => result?,
@@ -332,6 +360,27 @@ impl Session<'_> {
         self.drain_until(Instant::now() + LAST_LINES).await
     }
 
+    /// Says how many drops were lost since it was last said. Only the flag is looked
+    /// at while there are none: reading the counters is a system call during which
+    /// the kernel skips probes.
+    fn warn_of_losses(&mut self) -> Result<()> {
+        if !self.kernel.drops_lost.is_up() {
+            return Ok(());
+        }
+        // First, for a drop that is lost from here on raises it again.
+        self.kernel.drops_lost.take_down();
+        let lost = self.account()?.lost;
+        if lost > self.lost_before {
+            log::warn!(
+                "{} drops lost in the last second, {lost} in all: the reader is too slow; a larger \
+                 --buffer-size, filters, --sample or --rate-limit help",
+                lost - self.lost_before
+            );
+            self.lost_before = lost;
+        }
+        Ok(())
+    }
+
     fn account(&self) -> Result<Account> {
         let user = self.records.counts_so_far();
         Ok(Account::new(
@@ -341,10 +390,11 @@ impl Session<'_> {
         ))
     }
 
-    fn report_end(&self) -> Result<()> {
+    fn report_end(&self) -> Result<Account> {
         let counts = &self.records.counts;
         log::info!("{} records reached user space", counts.records);
-        report(&self.account()?);
+        let account = self.account()?;
+        report(&account);
         if counts.hidden() > 0 {
             report(&format_args!(
                 "hidden by --hide-expected: {} teardown, {} expected",
@@ -365,7 +415,7 @@ impl Session<'_> {
                  them"
             ),
         }
-        Ok(())
+        Ok(account)
     }
 }
 
@@ -403,6 +453,10 @@ struct Records {
     stacks: StackReader,
     enricher: Enricher,
     output: Output,
+    rate_limit: Option<RateLimit>,
+    /// When the bucket of `rate_limit` is full again, in nanoseconds of
+    /// `CLOCK_BOOTTIME`.
+    tokens_full_ns: u64,
     counts: UserCounts,
     sink: Sink,
 }
@@ -453,6 +507,16 @@ impl Records {
         match record.class {
             Class::Teardown if filters.hide_expected => self.counts.hidden_teardown += 1,
             Class::Expected if filters.hide_expected => self.counts.hidden_expected += 1,
+            // The kernel side has let through all that it could not decide, and now and then
+            // one too many.
+            _ if !take_token(
+                self.rate_limit,
+                &mut self.tokens_full_ns,
+                record.time.boot_ns,
+            ) =>
+            {
+                self.counts.limited += 1;
+            }
             _ => match &mut self.sink {
                 Sink::Lines { format, room } => {
                     self.counts.lines += 1;
@@ -509,4 +573,9 @@ impl Records {
         while transport.drain(|_| lost += 1) > 0 {}
         self.counts.lost += lost;
     }
+}
+
+/// Whether a drop of the time `now_ns` may be printed.
+fn take_token(limit: Option<RateLimit>, full_ns: &mut u64, now_ns: u64) -> bool {
+    limit.is_none_or(|limit| limit.take(full_ns, now_ns))
 }

@@ -15,7 +15,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 ///
 /// Writing it by a system call would do as well, but during that call the
 /// kernel skips probe programs on the same processor, and drops with them.
-pub(crate) struct SharedFlag {
+pub struct SharedFlag {
     flag: NonNull<AtomicU32>,
     /// Size of the mapping in bytes.
     len: usize,
@@ -51,6 +51,20 @@ impl SharedFlag {
         // accessed atomically here, by plain aligned stores on the other side.
         unsafe { self.flag.as_ref() }.store(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+    }
+}
+
+impl SharedFlag {
+    /// Whether it is up.
+    pub fn is_up(&self) -> bool {
+        // SAFETY: as in `raise`.
+        unsafe { self.flag.as_ref() }.load(Ordering::Relaxed) != 0
+    }
+
+    /// Takes it down; what the eBPF side does afterwards raises it again.
+    pub fn take_down(&self) {
+        // SAFETY: as in `raise`.
+        unsafe { self.flag.as_ref() }.store(0, Ordering::SeqCst);
     }
 }
 

@@ -36,6 +36,7 @@ const KNOWN: &[&str] = &[
     "hash",
     "state",
     "class",
+    "sample",
     "at",
     "pid",
     "comm",
@@ -50,6 +51,7 @@ const KNOWN: &[&str] = &[
 /// Those that only a packet which has such a thing may have.
 pub const OF_SOME_PACKETS: &[&str] = &[
     "segs", "flags", "icmp", "arp", "igmp", "spi", "frag", "vlan", "tunnel", "inner", "quoted",
+    "sample",
 ];
 /// Those that every line has, known or `-`.
 const REQUIRED: &[&str] = &["len", "if", "class", "at", "pid", "comm", "owner", "netns"];

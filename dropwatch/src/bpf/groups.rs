@@ -40,7 +40,7 @@ impl GroupReader {
         for entry in self.map.iter() {
             let (key, per_cpu) = entry.context("reading the kernel side's groups")?;
             let mut counts = Counts::default();
-            for [drops, packets, bytes, _sampled] in per_cpu.iter() {
+            for [drops, packets, bytes, _example] in per_cpu.iter() {
                 counts += Counts {
                     drops: *drops,
                     packets: *packets,

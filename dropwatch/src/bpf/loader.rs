@@ -43,10 +43,6 @@ use crate::{
 /// The eBPF object, embedded at build time.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf"));
 
-/// Size of the ring buffer, and of all perf buffers together: 8 MiB, room for
-/// some 40,000 records, a fifth of a second of the fastest flood.
-const BUFFER_BYTES: u32 = 8 << 20;
-
 /// Stacks that the stack-trace map holds. A stack whose place is taken goes
 /// into its record instead.
 const STACK_ENTRIES: u32 = 4096;
@@ -80,6 +76,8 @@ pub struct KernelSide {
     pub live: LiveMaps,
     /// What was counted in groups.
     pub groups: GroupReader,
+    /// Up when drops were lost since it was taken down.
+    pub drops_lost: SharedFlag,
     /// The programs that are loaded, and what attaches them.
     attached: Vec<Attached>,
 }
@@ -114,6 +112,7 @@ pub fn load(
     globals.extend(choices(config, filters, reasons, &tracepoint));
     let max_groups = max_groups(config)?;
     let mut ebpf = load_object(config, filters, &globals, max_groups)?;
+    let drops_lost = map_flag(&mut ebpf, "DROPS_LOST")?;
     let live = LiveMaps::fill(&mut ebpf, filters)?;
 
     let counters = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?;
@@ -126,6 +125,7 @@ pub fn load(
         counters,
         live,
         groups,
+        drops_lost,
         attached: Vec::new(),
     };
     kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
@@ -160,6 +160,7 @@ fn choices(
             "STACK_BYTES",
             unwound_frames(config, filters) * size_of::<u64>() as u32,
         ),
+        ("SAMPLE", config.sample.unwrap_or(0)),
         ("FILTERS", filters.flags),
         ("RANGE_FILTERS", filters.range_flags),
         ("WANT_DIRECTION", shows_direction(config).into()),
@@ -239,12 +240,17 @@ fn load_object(
     for (name, value) in globals {
         loader.override_global(name, value, true);
     }
+    let rate_limit = config.kernel_rate_limit();
+    if let Some(limit) = &rate_limit {
+        loader.override_global("RATE_INTERVAL_NS", &limit.interval_ns, true);
+        loader.override_global("RATE_BURST_NS", &limit.burst_ns, true);
+    }
     loader.map_max_entries("GROUPS", max_groups);
     loader.map_max_entries("STACKS", if frames == 0 { 1 } else { STACK_ENTRIES });
     // The kernel takes whole pages only, also of a ring that is not used.
     let ring_bytes = match config.buffer {
         BufferChoice::Perf => rustix::param::page_size() as u32,
-        BufferChoice::Auto | BufferChoice::Ring => BUFFER_BYTES,
+        BufferChoice::Auto | BufferChoice::Ring => config.buffer_size,
     };
     loader.map_max_entries("RECORDS_RING", ring_bytes);
     let log_level = aya_log_level();
@@ -281,21 +287,29 @@ pub(super) fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
         .ok_or_else(|| anyhow!("the eBPF object has no map {name}"))
 }
 
+/// Maps the array of one flag into this process's memory.
+fn map_flag(ebpf: &mut Ebpf, name: &str) -> Result<SharedFlag> {
+    let Map::Array(array) = map_mut(ebpf, name)? else {
+        bail!("the map {name} is no array");
+    };
+    SharedFlag::map(array.fd().as_fd()).with_context(|| format!("mapping the map {name}"))
+}
+
 fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
     if config.buffer == BufferChoice::Perf {
         let buffers = PerfEventArray::try_from(take_map(ebpf, "RECORDS_PERF")?)?;
         log::info!("buffer perf: chosen with --buffer; the kernel wakes the reader for every drop");
         return Ok(Transport::Perf(Box::new(PerfTransport::new(
             buffers,
-            BUFFER_BYTES,
+            config.buffer_size,
         )?)));
     }
     let ring = RingBuf::try_from(take_map(ebpf, "RECORDS_RING")?)?;
-    let Map::Array(waits) = map_mut(ebpf, "READER_WAITS")? else {
-        bail!("the map READER_WAITS is no array");
-    };
-    let waits = SharedFlag::map(waits.fd().as_fd()).context("mapping the map READER_WAITS")?;
-    log::info!("buffer ring: {BUFFER_BYTES} bytes, shared by all processors");
+    let waits = map_flag(ebpf, "READER_WAITS")?;
+    log::info!(
+        "buffer ring: {} bytes, shared by all processors",
+        config.buffer_size
+    );
     Ok(Transport::Ring(Box::new(RingTransport::new(ring, waits)?)))
 }
 
@@ -412,12 +426,15 @@ impl KernelSide {
         Ok(Counters {
             seen: sum(0),
             filtered: sum(1),
-            lost: sum(2),
-            grouped: sum(3),
-            no_group: sum(4),
-            no_group_packets: sum(5),
-            no_group_bytes: sum(6),
-            nesting: sum(7),
+            sampled_out: sum(2),
+            limited: sum(3),
+            lost: sum(4),
+            grouped: sum(5),
+            no_group: sum(6),
+            no_group_packets: sum(7),
+            no_group_bytes: sum(8),
+            nesting: sum(9),
+            sampled_from: sum(10),
         })
     }
 

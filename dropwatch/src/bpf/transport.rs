@@ -23,6 +23,10 @@ const DRAIN_INTERVAL: Duration = Duration::from_millis(1);
 /// signals and output get their turn in a flood.
 const DRAIN_LIMIT: usize = 1024;
 
+/// How long the reader of the ring buffer sleeps at most. The kernel side wakes it by
+/// an empty record, for which a flood can leave no room.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
 /// The buffer in use.
 pub enum Transport {
     /// One buffer for all processors.
@@ -107,12 +111,9 @@ impl RingTransport {
             self.asked = true;
             return Ok(());
         }
-        let mut ready = self
-            .ring
-            .readable()
-            .await
-            .context("waiting for the ring buffer")?;
-        ready.clear_ready();
+        if let Ok(ready) = tokio::time::timeout(LONGEST_SLEEP, self.ring.readable()).await {
+            ready.context("waiting for the ring buffer")?.clear_ready();
+        }
         // The flag is down now, even if the record that is first in line is not
         // finished yet and this wake-up finds nothing: ask again.
         self.asked = false;
@@ -137,6 +138,8 @@ impl PerfTransport {
             anyhow::Error::new(error).context(format!("reading {path}"))
         })?;
         let pages = pages_per_buffer(total_bytes as usize, cpus.len());
+        let page = rustix::param::page_size();
+        log::info!("buffer perf: {} bytes for each processor", pages * page);
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("creating an epoll")?;
         let mut buffers = Vec::with_capacity(cpus.len());
         for cpu in cpus {
@@ -208,11 +211,8 @@ fn collect(
 }
 
 /// The largest power of two of pages with which `buffers` buffers stay within
-/// `total_bytes`, at least 8.
+/// `total_bytes`, at least 1.
 fn pages_per_buffer(total_bytes: usize, buffers: usize) -> usize {
     let pages = total_bytes / buffers.max(1) / rustix::param::page_size();
-    match pages.checked_ilog2() {
-        Some(power) => (1 << power).max(8),
-        None => 8,
-    }
+    pages.checked_ilog2().map_or(1, |power| 1 << power)
 }

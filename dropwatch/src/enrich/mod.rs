@@ -53,6 +53,7 @@ pub struct Enricher {
     owners: Owners,
     host: Host,
     classes: Classes,
+    sample: Option<u32>,
     now: Instant,
 }
 
@@ -78,6 +79,7 @@ impl Enricher {
             owners: Owners::new(&host.proc),
             host,
             classes: Classes::default(),
+            sample: None,
             now: Instant::now(),
         }
     }
@@ -95,6 +97,11 @@ impl Enricher {
     /// first one comes.
     pub fn prepare(&mut self) {
         self.owners.prepare(Instant::now());
+    }
+
+    /// Tells that each event stands for so many drops.
+    pub fn set_sample(&mut self, sample: Option<u32>) {
+        self.sample = sample;
     }
 
     /// The host that is traced.
@@ -239,6 +246,7 @@ impl Enricher {
             time: self.clock.time(event.time_ns),
             reason,
             class: self.classes.of(event, &packet, reason, &place),
+            sample: self.sample,
             packet,
             skb: has(present::SKB).then_some(SkbFields {
                 len: event.len,

@@ -52,6 +52,7 @@ impl Format for TextFormat {
             time,
             reason,
             class,
+            sample,
             packet,
             skb,
             gso,
@@ -81,6 +82,9 @@ impl Format for TextFormat {
             write_word(" state=", state.and_then(|state| state_name(state.0)), line);
         }
         write_word(" class=", Some(class.as_str()), line);
+        if sample.is_some() {
+            write_number(" sample=", *sample, line);
+        }
         write_word(" at=", Some(location), line);
         write_number(" pid=", Some(*pid), line);
         write_name(" comm=", Some(comm), line);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Keys of the tokens, in their order.
-const KEYS: [&str; 40] = [
+const KEYS: [&str; 41] = [
     "len",
     "segs",
     "gso",
@@ -43,6 +43,7 @@ const KEYS: [&str; 40] = [
     "hash",
     "state",
     "class",
+    "sample",
     "at",
     "pid",
     "comm",
@@ -67,6 +68,7 @@ struct Parts {
     device: Option<(u32, Vec<u8>)>,
     direction: Option<Direction>,
     state: Option<TcpState>,
+    sample: Option<u32>,
     pid: u32,
     comm: Vec<u8>,
     owner: Option<(Vec<u8>, u32, u32)>,
@@ -82,6 +84,7 @@ impl Parts {
             time: self.time,
             reason: self.reason,
             class: self.class,
+            sample: self.sample,
             packet: self.packet,
             skb: self.skb,
             gso: self.gso,
@@ -162,7 +165,7 @@ prop_compose! {
         class in prop::sample::select(vec![
             Class::Drop, Class::Refused, Class::Teardown, Class::Expected,
         ]),
-        pid: u32,
+        (sample, pid) in any::<(Option<u32>, u32)>(),
         (skb, gso, state, direction) in beside(),
         (owner, netns, workload) in whose(),
         device in prop::option::of((any::<u32>(), vec(any::<u8>(), 0..16))),
@@ -173,7 +176,7 @@ prop_compose! {
     ) -> Parts {
         let time = DropTime { boot_ns, unix_ns };
         Parts {
-            time, reason, class, packet, skb, gso, device, direction, state, pid, comm, owner,
+            time, reason, class, sample, packet, skb, gso, device, direction, state, pid, comm, owner,
             netns, workload, stack,
         }
     }
