@@ -68,6 +68,14 @@ impl Dropwatch {
         Ok((dropwatch, stdout))
     }
 
+    /// The same with a device as standard output that has no room for anything.
+    pub fn spawn_full(command: Command) -> Result<Self> {
+        Self::spawn_to(command, |_| {
+            let full = File::options().write(true).open("/dev/full");
+            Ok(full.context("opening /dev/full")?.into())
+        })
+    }
+
     fn spawn_to(mut command: Command, stdout: impl Fn(PathBuf) -> Result<Stdio>) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("dwt-")
@@ -272,6 +280,8 @@ pub struct Account {
     pub filtered: u64,
     /// Kept back as expected, by `--hide-expected`.
     pub hidden: u64,
+    /// Left out by `--sample`.
+    pub sampled_out: u64,
     /// Kept back by a limit.
     pub limited: u64,
     /// No room in the buffer.
@@ -306,6 +316,7 @@ impl Account {
                 "counted" => &mut account.counted,
                 "filtered" => &mut account.filtered,
                 "hidden" => &mut account.hidden,
+                "sampled out" => &mut account.sampled_out,
                 "limited" => &mut account.limited,
                 "lost" => &mut account.lost,
                 _ => bail!("an unknown term: {part:?}"),
@@ -315,10 +326,16 @@ impl Account {
         Ok(account)
     }
 
+    /// The drops that no filter turned down: those of the generator, if that has a namespace
+    /// which is filtered for.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.printed + self.counted + self.hidden + self.sampled_out + self.limited + self.lost
+    }
+
     /// Fails unless the terms add up to what was seen.
     pub fn check(&self) -> Result<()> {
-        let sum =
-            self.printed + self.counted + self.hidden + self.filtered + self.limited + self.lost;
+        let sum = self.filtered + self.passed();
         ensure!(self.seen == sum, "the account does not add up: {self:?}");
         Ok(())
     }
@@ -353,6 +370,8 @@ mod tests {
         let limited =
             Account::parse("dropwatch: 3 seen = 1 printed + 0 filtered + 2 limited + 0 lost");
         assert!(limited.is_ok_and(|account| account.limited == 2 && account.check().is_ok()));
+        let sampled = Account::parse("dropwatch: 9 seen = 1 printed + 3 filtered + 5 sampled out");
+        assert!(sampled.is_ok_and(|account| account.passed() == 6 && account.check().is_ok()));
         let hidden = Account::parse("dropwatch: 3 seen = 1 printed + 2 hidden");
         assert!(hidden.is_ok_and(|account| account.hidden == 2 && account.check().is_ok()));
     }

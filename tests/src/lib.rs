@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod dropwatch;
 pub mod filters;
+pub mod floods;
 mod frames;
 pub mod judge;
 pub mod kernel;

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use crate::{
     dropwatch::Dropwatch,
     filters::{self, FILTERS, Filter, Stage},
+    floods::{self, FLOODS, Flood},
     judge::{Judge, comparable},
     kernel::{self, Kernel},
     line::{Line, symbol},
@@ -111,6 +112,7 @@ impl Runner {
             .collect();
         names.extend(self.names_of_group());
         names.extend(self.filters().map(|(way, filter)| filter_name(way, filter)));
+        names.extend(self.floods().map(|(way, flood)| flood_name(way, flood)));
         names
     }
 
@@ -151,6 +153,39 @@ impl Runner {
             self.run_group(scenario.flags, &[scenario], &mut tell);
         }
         self.run_filters(&mut tell);
+        self.run_floods(&mut tell);
+    }
+
+    /// Each flood with its buffers. With the tracepoint, for a probe does not see all: drops that
+    /// the kernel skips are in no account.
+    fn floods(&self) -> impl Iterator<Item = (&Way, &'static Flood)> {
+        let ways = self.ways.iter().filter(|way| way.hook == "tracepoint");
+        ways.flat_map(|way| {
+            let floods = FLOODS.iter();
+            floods
+                .filter(|flood| flood.buffers.contains(&way.buffer.as_str()))
+                .map(move |flood| (way, flood))
+        })
+    }
+
+    fn run_floods(&self, tell: &mut dyn FnMut(String, Outcome)) {
+        for (way, flood) in self.floods() {
+            let name = flood_name(way, flood);
+            if !self.selects(&name) {
+                continue;
+            }
+            let lacks = floods::MODULES
+                .iter()
+                .find(|module| !kernel::load_module(module));
+            let outcome = match flood.play(&self.dropwatch, way) {
+                Err(error) if error.to_string() == SET_UP && !self.strict => match lacks {
+                    Some(module) => Outcome::Ignored(format!("no kernel module {module}")),
+                    None => Outcome::Failed(format!("{error:#}")),
+                },
+                result => result.into(),
+            };
+            tell(name, outcome);
+        }
     }
 
     /// Each filter, with each hook; how records travel makes no difference to it.
@@ -487,7 +522,7 @@ impl Runner {
     }
 }
 
-const SET_UP: &str = "setting up";
+pub(crate) const SET_UP: &str = "setting up";
 
 /// What the lines of a scenario are compared with beyond the table: the lines of the other ways,
 /// and, if there have to be lines, the kernel's own record.
@@ -604,6 +639,10 @@ fn wait_for(mut complete: impl FnMut() -> bool) {
 
 fn filter_name(way: &Way, filter: &Filter) -> String {
     format!("{way}/filter_{}", filter.name)
+}
+
+fn flood_name(way: &Way, flood: &Flood) -> String {
+    format!("{way}/flood_{}", flood.name)
 }
 
 /// All ways have to tell the same.
