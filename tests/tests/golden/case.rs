@@ -32,6 +32,8 @@ pub(crate) struct Case {
     pub(crate) stack: Option<Vec<u64>>,
     /// Bytes behind the record.
     pub(crate) padding: usize,
+    /// How many drops the record stands for.
+    pub(crate) sample: Option<u32>,
     /// Most callers that are shown.
     pub(crate) depth: usize,
     /// What the line looks like.
@@ -60,6 +62,7 @@ impl Default for Case {
             frames: Vec::new(),
             stack: None,
             padding: 0,
+            sample: None,
             depth: 0,
             options: TextOptions {
                 timestamp: TimestampStyle::Boot,
@@ -153,6 +156,12 @@ impl Case {
     /// With these tokens beyond the default ones.
     pub(crate) fn fields(self, fields: &[ExtraField]) -> Self {
         self.options(|options| options.fields = fields.to_vec())
+    }
+
+    /// One of a sample of one in so many.
+    pub(crate) fn sample(mut self, of: u32) -> Self {
+        self.sample = Some(of);
+        self
     }
 
     /// With another event.
@@ -260,6 +269,7 @@ impl Case {
         let bytes = self.record();
         let decoded = decode(&bytes).expect("it is a record");
         let mut enricher = self.enricher();
+        enricher.set_sample(self.sample);
         let record = enricher.enrich(&decoded, |id| {
             assert_eq!(id, STACK_ID);
             self.stack.clone()

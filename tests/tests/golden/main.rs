@@ -562,6 +562,25 @@ fn extra_fields() {
 }
 
 #[test]
+fn samples() {
+    check(
+        vec![
+            ("all", Case::default()),
+            ("one of ten", Case::default().sample(10)),
+            (
+                "with fields",
+                Case::default().sample(2).fields(&[ExtraField::Ifindex]),
+            ),
+        ],
+        &expect![[r#"
+            all             | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            one of ten      | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused sample=10 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+            with fields     | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 ifindex=2 class=refused sample=2 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+        "#]],
+    );
+}
+
+#[test]
 fn times() {
     let style = |style| Case::default().options(|options| options.timestamp = style);
     let boot = |time_ns| Case::default().event(|event| event.time_ns = time_ns);

@@ -35,6 +35,7 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("end/duration", ends_after_duration),
     ("end/kill_leaves_nothing", kill_leaves_nothing),
     ("account/slow_reader", account_with_slow_reader),
+    ("account/losses_are_told", losses_are_told),
     ("refused/usage", refuses_bad_usage),
     ("refused/not_root", refuses_without_capabilities),
     ("refused/kprobe", refuses_kprobe_without_kprobes),
@@ -213,6 +214,75 @@ fn account_with_slow_reader(path: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// While drops are lost, a line says how many, each second at most; and none does when that is
+/// over.
+fn losses_are_told(path: &Path) -> Result<Outcome> {
+    const FOR: Duration = Duration::from_millis(3500);
+    const SECOND: Duration = Duration::from_secs(1);
+    let drops = Drops::new()?;
+    let mut command = drops.watched_by(path);
+    command.args(["--buffer-size", "1"]);
+    let (mut dropwatch, output) = Dropwatch::spawn_piped(command)?;
+    dropwatch.wait_ready()?;
+    let start = Instant::now();
+    let mut losses = Losses::default();
+    while start.elapsed() < FOR {
+        // Nobody reads, so these are lost as soon as pipe and dropwatch are full.
+        drops.make(500)?;
+        losses.look(&dropwatch)?;
+    }
+    // What was lost since the last line is still to be told.
+    thread::sleep(2 * SECOND);
+    losses.look(&dropwatch)?;
+    let told = losses.told.clone();
+    thread::sleep(2 * SECOND);
+    losses.look(&dropwatch)?;
+    ensure!(losses.told == told, "it goes on: {losses:?}");
+    ensure!(losses.told.len() >= 2, "too few lines: {losses:?}");
+    for pair in losses.seen.windows(2) {
+        // Less than a second, for this side does not always look at once.
+        ensure!(pair[1] - pair[0] >= SECOND / 2, "too often: {losses:?}");
+    }
+    let seconds = start.elapsed().as_secs() as usize;
+    ensure!(losses.told.len() <= seconds, "too often: {losses:?}");
+    dropwatch.signal(Signal::SIGTERM)?;
+    drop(output);
+    dropwatch.wait(SOON)?;
+    Ok(Outcome::Passed)
+}
+
+/// What dropwatch says of lost drops while it runs.
+#[derive(Debug, Default)]
+struct Losses {
+    /// Lost since the last line, and in all.
+    told: Vec<(u64, u64)>,
+    /// When a line was first seen.
+    seen: Vec<Instant>,
+}
+
+impl Losses {
+    /// Looks for new lines, of which there may be only such, and which have to add up.
+    fn look(&mut self, dropwatch: &Dropwatch) -> Result<()> {
+        let parse = |line: &str| {
+            let (lost, rest) = line
+                .strip_prefix("dropwatch: warning: ")?
+                .split_once(" drops lost in the last second, ")?;
+            let (all, _) = rest.split_once(" in all: ")?;
+            Some((lost.parse().ok()?, all.parse().ok()?))
+        };
+        let text = dropwatch.stderr();
+        let told: Option<Vec<(u64, u64)>> = text.lines().map(parse).collect();
+        self.told = told.with_context(|| format!("something else was said:\n{text}"))?;
+        let mut sum = 0;
+        for (lost, all) in &self.told {
+            sum += lost;
+            ensure!(*lost > 0 && *all == sum, "it does not add up: {self:?}");
+        }
+        self.seen.resize_with(self.told.len(), Instant::now);
+        Ok(())
+    }
+}
+
 fn refuses_bad_usage(path: &Path) -> Result<Outcome> {
     for args in [
         ["--hook", "magic"],
@@ -221,6 +291,11 @@ fn refuses_bad_usage(path: &Path) -> Result<Outcome> {
         ["--count", "many"],
         ["--count", "0"],
         ["--pid", "init"],
+        ["--buffer-size", "0"],
+        ["--buffer-size", "4G"],
+        ["--rate-limit", "0"],
+        ["--rate-limit", "5/day"],
+        ["--sample", "0"],
         ["--stack=deep", "--no-stack"],
         ["--no-such-flag", "x"],
     ] {
