@@ -24,6 +24,7 @@ use crate::{
     netns::THREAD_NAME,
     run::{SET_UP, Way},
     scenario::{OUTPUT_DROP, local},
+    stand_in::SenderProcess,
     traffic,
     world::World,
 };
@@ -47,6 +48,9 @@ pub struct Flood {
     sockets: usize,
     /// Packets of each.
     packets: usize,
+    /// Sends so many packets of so many sockets; gives back how many were dropped, those that the
+    /// flags filter not counted.
+    send: fn(usize, usize) -> Result<u64>,
     /// What becomes of the output.
     reader: Reader,
     /// Exit status.
@@ -93,6 +97,7 @@ const BASE: Flood = Flood {
     flags: "",
     sockets: 1,
     packets: 2000,
+    send: send_at_once,
     reader: Reader::File,
     status: 0,
     judge: |_| Ok(()),
@@ -208,6 +213,19 @@ pub static FLOODS: &[Flood] = &[
         ..BASE
     },
     Flood {
+        // Whose they are only user space knows, and what is not wanted must not use up the rate.
+        name: "rate_limit_of_a_receiver",
+        flags: "--rate-limit 3/h --pid {pid}",
+        packets: 1000,
+        send: send_to_full_receiver,
+        judge: |flooded| {
+            flooded.prints(3..=3)?;
+            ensure!(flooded.account.filtered >= 1000, "the others are filtered");
+            flooded.is_only_limited()
+        },
+        ..BASE
+    },
+    Flood {
         name: "sample",
         buffers: BOTH,
         flags: "--sample 10",
@@ -303,7 +321,7 @@ impl Flood {
         }
         let sent = world
             .subject
-            .run(|| send_at_once(self.sockets, self.packets));
+            .run(|| (self.send)(self.sockets, self.packets));
         if stops {
             dropwatch.signal(Signal::SIGCONT)?;
         }
@@ -425,6 +443,23 @@ fn send_at_once(sockets: usize, packets: usize) -> Result<u64> {
         });
         counts.sum()
     })
+}
+
+/// Another process sends: first what is dropped as its own, then more than a socket of this process
+/// takes. Only the latter count.
+fn send_to_full_receiver(_sockets: usize, packets: usize) -> Result<u64> {
+    let receiver = traffic::small_receiver(local(9114))?;
+    // A new socket is known from the next scan on, and the last one may just have been.
+    thread::sleep(Duration::from_secs(1));
+    for (source, destination) in [(local(41_000), local(9)), (local(41_001), local(9114))] {
+        SenderProcess::start(source, destination, packets, false, None)?.send()?;
+    }
+    let received = traffic::drain(&receiver)?;
+    ensure!(
+        received < packets,
+        "the buffer held all {packets} datagrams"
+    );
+    Ok((packets - received) as u64)
 }
 
 fn wait_until_stopped(pid: u32) -> Result<()> {
