@@ -14,19 +14,6 @@ pub const BUFFER_RING: u32 = 0;
 /// Records go into the per-CPU perf buffers.
 pub const BUFFER_PERF: u32 = 1;
 
-/// Bits of the global `READS`: what has to be read of each drop, beyond the
-/// `struct sk_buff` itself.
-pub mod reads {
-    /// The boot clock.
-    pub const TIME: u32 = 1 << 0;
-    /// Device, route and network namespace.
-    pub const DEVICE: u32 = 1 << 1;
-    /// The socket, its cgroup, and who holds it.
-    pub const SOCKET: u32 = 1 << 2;
-    /// All of them.
-    pub const ALL: u32 = TIME | DEVICE | SOCKET;
-}
-
 /// Most processes, names, cgroups or interfaces that one filter holds.
 pub const MAX_FILTER_ENTRIES: u32 = 1024;
 

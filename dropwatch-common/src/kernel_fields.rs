@@ -64,6 +64,7 @@ macro_rules! with_kernel_fields {
             SOCKET_INODE: "socket_alloc", "vfs_inode.i_ino", 8, true;
             NET_INUM: "net", "ns.inum", 4, false;
             TASK_COMM: "task_struct", "comm", 16, true;
+            TASK_TGID: "task_struct", "tgid", 4, true;
             TASK_GROUP_LEADER: "task_struct", "group_leader", 8, true;
             TASK_FILES: "task_struct", "files", 8, true;
             TASK_CGROUPS: "task_struct", "cgroups", 8, false;

@@ -1,7 +1,7 @@
 //! The globals that user space sets before load, see `dropwatch_common::config`.
 
 use aya_ebpf::Global;
-use dropwatch_common::config::{ABSENT, BUFFER_RING, reads};
+use dropwatch_common::config::{ABSENT, BUFFER_RING};
 
 macro_rules! offset_globals {
     ($($name:ident: $strukt:literal, $path:literal, $size:literal, $required:literal;)*) => {
@@ -35,6 +35,10 @@ pub(crate) static SKB_SNAPSHOT_USED: Global<u32> = Global::new(0);
 /// 1 where the tracepoint has a third argument, the drop reason.
 #[unsafe(no_mangle)]
 pub(crate) static TRACEPOINT_HAS_REASON: Global<u32> = Global::new(0);
+
+/// 1 where the kernel gives programs the task on the CPU with its type, from 5.11.
+#[unsafe(no_mangle)]
+pub(crate) static HAS_TYPED_TASK: Global<u32> = Global::new(0);
 
 /// Drop reason that means the packet was consumed.
 #[unsafe(no_mangle)]
@@ -77,9 +81,6 @@ pub(crate) static GROUP_BY: Global<u32> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static EXAMPLES: Global<u32> = Global::new(0);
 
-/// What has to be read of each drop: the bits of `reads`.
-#[unsafe(no_mangle)]
-pub(crate) static READS: Global<u32> = Global::new(reads::ALL);
 /// `--sample`: one of so many drops is recorded; 0 and 1 turn it off.
 #[unsafe(no_mangle)]
 pub(crate) static SAMPLE: Global<u32> = Global::new(0);

@@ -4,21 +4,27 @@
 //! Within a filter any of its values is enough, and every filter that is on must
 //! match. What is not known does not match, and is not excluded either.
 
-use aya_ebpf::{helpers::bpf_get_current_comm, maps::lpm_trie::Key};
+use aya_ebpf::maps::lpm_trie::Key;
 use dropwatch_common::{
     config::{
         CGROUP_NAMED, CGROUP_OF_CONTAINER, IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, MAX_MARKS,
         OWNER_VALID_NS, OwnerEntry, PROTOCOL_BITS, RANGE_IPV4, RANGE_KIND_BITS, RangeKind, filters,
         range_key, verdict,
     },
-    event::{COMM_LEN, DropEvent, MAX_FRAMES, present},
+    event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES, present},
+    group::by,
     tuple::{Bytes, Tuple},
 };
 
 use crate::{
     config::{FILTERS, RANGE_FILTERS},
     group,
-    kernel::{cgroup::Cgroup, read, skb::Headers, task::Task},
+    kernel::{
+        cgroup::Cgroup,
+        read::{self, Copied},
+        skb::Headers,
+        task::Task,
+    },
     maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, RANGES, Scratch},
     probe::Freed,
 };
@@ -37,8 +43,9 @@ pub(crate) enum Decision {
     Open,
 }
 
+/// Whether one of these filters, bits of `filters`, is on.
 #[inline(always)]
-fn is_on(filter: u32) -> bool {
+pub(crate) fn is_on(filter: u32) -> bool {
     FILTERS.load() & filter != 0
 }
 
@@ -138,7 +145,7 @@ pub(crate) fn packet_matches(scratch: &mut Scratch) -> bool {
     keeps(RangeKind::Length, has_len, u64::from(event.len), 32)
         && keeps(RangeKind::Netns, has_netns, u64::from(event.netns), 32)
         && (!is_on(filters::MARK) || has_len && mark_matches(event.mark))
-        && (!is_on(filters::IFACE | filters::EXCLUDE_IFACE) || iface_matches(scratch))
+        && (!is_on(filters::IFACE | filters::EXCLUDE_IFACE) || iface_matches(&scratch.event))
         && (!needs_tuple() || tuple_matches(scratch))
 }
 
@@ -155,20 +162,28 @@ fn mark_matches(mark: u32) -> bool {
 }
 
 #[inline(never)]
-fn iface_matches(scratch: &Scratch) -> bool {
-    let name = match scratch.event.present & present::DEV {
+fn iface_matches(event: &DropEvent) -> bool {
+    let name: &[u8; IFNAME_LEN] = &event.ifname;
+    let listed = match event.present & present::DEV {
         0 => None,
-        _ => scratch.dev.padded_name(),
+        _ => IFACES.get_ptr(name),
     };
-    let listed = name.and_then(|name| IFACES.get_ptr(name));
     // SAFETY: the pointer comes from the map.
     let listed = listed.map_or(0, |listed| unsafe { *listed });
     (!is_on(filters::IFACE) || listed & IFACE_KEEP != 0) && listed & IFACE_TURN_DOWN == 0
 }
 
+/// Whether a filter, or the drop's group, needs the packet's device and network namespace.
+#[inline(always)]
+pub(crate) fn needs_device() -> bool {
+    range_is_on(RangeKind::Netns)
+        || is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
+        || group::is_by(by::DEVICE | by::NETNS | by::CGROUP)
+}
+
 /// Whether a filter, or the drop's group, needs the packet's headers.
 #[inline(always)]
-fn needs_tuple() -> bool {
+pub(crate) fn needs_tuple() -> bool {
     const RANGES: u32 = RangeKind::Address.bit()
         | RangeKind::Source.bit()
         | RangeKind::Destination.bit()
@@ -290,7 +305,7 @@ fn is_listed(address: u64, flag: u8) -> bool {
         if cgroup.address == 0 {
             return false;
         }
-        if let Some(flags) = CGROUPS.get_ptr(cgroup.id())
+        if let Some(flags) = CGROUPS.get_ptr(cgroup.id::<Copied>())
             // SAFETY: the pointer comes from the map.
             && unsafe { *flags } & flag != 0
         {
@@ -324,7 +339,7 @@ pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
         verdict::MATCH => Decision::Match,
         verdict::NO_MATCH if is_of_wanted_task(scratch, socket) => Decision::Match,
         verdict::NO_MATCH => Decision::NoMatch,
-        verdict::NOBODY if task_matches(scratch.event.tgid) => Decision::Match,
+        verdict::NOBODY if task_matches(&scratch.event) => Decision::Match,
         verdict::NOBODY => Decision::NoMatch,
         _ if scratch.event.present & present::OWNER != 0 && owner_matches(&scratch.event) => {
             Decision::Match
@@ -337,7 +352,7 @@ pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
 /// process, of which the verdict on the socket's other holders knows nothing.
 #[inline(always)]
 fn is_of_wanted_task(scratch: &mut Scratch, socket: u64) -> bool {
-    task_matches(scratch.event.tgid) && Task::current().holds(socket, &mut scratch.files)
+    task_matches(&scratch.event) && Task::current().holds(socket, &mut scratch.files)
 }
 
 /// Notes the owner of the socket at `socket` in the event, and returns the
@@ -379,10 +394,8 @@ fn look_at_task(scratch: &mut Scratch, socket: u64) {
     entry.not_tgid = event.tgid;
     entry.verdict = verdict::OPEN;
     let task = Task::current();
-    if event.tgid != 0
-        && task.holds(socket, &mut scratch.files)
-        && task.read_process_name(&mut entry.comm)
-    {
+    if event.tgid != 0 && task.holds(socket, &mut scratch.files) {
+        entry.comm = task.process_name();
         entry.tgid = event.tgid;
         event.owner_tgid = entry.tgid;
         event.owner_comm = entry.comm;
@@ -395,9 +408,9 @@ fn look_at_task(scratch: &mut Scratch, socket: u64) {
 
 /// Whether the task on the CPU is one that `--pid` and `--comm` name.
 #[inline(always)]
-fn task_matches(tgid: u32) -> bool {
-    (!is_on(filters::PID) || PIDS.get_ptr(tgid).is_some())
-        && (!is_on(filters::COMM) || task_name_matches())
+fn task_matches(event: &DropEvent) -> bool {
+    (!is_on(filters::PID) || PIDS.get_ptr(event.tgid).is_some())
+        && (!is_on(filters::COMM) || name_matches(&event.comm))
 }
 
 /// Whether the owner noted in `event` is one that `--pid` and `--comm` name.
@@ -405,18 +418,11 @@ fn task_matches(tgid: u32) -> bool {
 fn owner_matches(event: &DropEvent) -> bool {
     (!is_on(filters::PID) || PIDS.get_ptr(event.owner_tgid).is_some())
         && (!is_on(filters::COMM)
-            || name_matches(event.owner_comm)
-            || event.owner_tgid == event.tgid && task_name_matches())
+            || name_matches(&event.owner_comm)
+            || event.owner_tgid == event.tgid && name_matches(&event.comm))
 }
 
 #[inline(always)]
-fn task_name_matches() -> bool {
-    // aya's wrapper clears the name first. It has to be: some kernels, 6.1 for one, do
-    // not pad it with NULs, as the map's keys are.
-    bpf_get_current_comm().is_ok_and(name_matches)
-}
-
-#[inline(always)]
-fn name_matches(name: [u8; COMM_LEN]) -> bool {
+fn name_matches(name: &[u8; COMM_LEN]) -> bool {
     COMMS.get_ptr(name).is_some()
 }

@@ -1,14 +1,15 @@
 //! Counts drops in groups, without a record for each.
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_get_current_comm};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use dropwatch_common::{
-    config::Counters,
-    event::{COMM_LEN, present},
+    config::{Counters, filters},
+    event::{COMM_LEN, IFNAME_LEN, present},
     group::{EXAMPLE_INTERVAL_NS, GroupCounts, by, known},
 };
 
 use crate::{
     config::{EXAMPLES, GROUP_BY},
+    filter,
     maps::{GROUPS, Scratch},
     probe::add,
 };
@@ -34,6 +35,29 @@ pub(crate) fn is_on() -> bool {
 #[inline(always)]
 pub(crate) fn is_by(dimensions: u32) -> bool {
     GROUP_BY.load() & dimensions != 0
+}
+
+/// Whether a drop can become a record: each one, or some of those that are counted.
+#[inline(always)]
+pub(crate) fn may_record() -> bool {
+    !is_on()
+        || EXAMPLES.load() != 0
+        || is_by(by::OWNER | by::STACK)
+        || filter::is_on(filters::PID | filters::COMM)
+}
+
+/// Whether the packet's socket has to be looked at.
+#[inline(always)]
+pub(crate) fn needs_socket() -> bool {
+    may_record()
+        || is_by(by::CGROUP | by::PROTOCOL)
+        || filter::is_on(filters::CGROUP | filters::CONTAINER)
+}
+
+/// Whether it has to be known what runs on the CPU.
+#[inline(always)]
+pub(crate) fn needs_task() -> bool {
+    may_record() || is_by(by::COMM)
 }
 
 /// Whether the group of a drop can only be found by user space: the process that
@@ -176,20 +200,18 @@ fn fill_key(scratch: &mut Scratch) {
             (0, [0; COMM_LEN])
         };
     }
-    key.present = event.present & shown;
     if is_by(by::DEVICE) {
-        match (has(present::DEV), scratch.dev.padded_name()) {
-            (true, Some(name)) => {
-                key.ifname = name;
-                key.present |= present::DEV;
-            }
-            _ => key.ifname = [0; _],
-        }
+        shown |= present::DEV;
+        key.ifname = if has(present::DEV) {
+            event.ifname
+        } else {
+            [0; IFNAME_LEN]
+        };
     }
     if is_by(by::COMM) {
-        // aya's wrapper clears the name first: see `filter`.
-        key.comm = bpf_get_current_comm().unwrap_or([0; _]);
+        key.comm = event.comm;
     }
+    key.present = event.present & shown;
     if is_by(TUPLE) {
         fill_tuple(scratch);
     }

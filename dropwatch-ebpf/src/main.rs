@@ -16,15 +16,24 @@ mod maps;
 mod probe;
 
 use aya_ebpf::{
-    macros::{kprobe, raw_tracepoint},
-    programs::{ProbeContext, RawTracePointContext},
+    macros::{btf_tracepoint, kprobe, raw_tracepoint},
+    programs::{BtfTracePointContext, ProbeContext, RawTracePointContext},
 };
+
+use kernel::read::{Copied, Typed};
 
 /// `TP_PROTO(struct sk_buff *skb, void *location[, enum skb_drop_reason reason
 /// [, struct sock *rx_sk]])`, `include/trace/events/skb.h`.
 #[raw_tracepoint]
 fn tracepoint_kfree_skb(ctx: RawTracePointContext) -> u32 {
-    probe::tracepoint(&ctx);
+    probe::tracepoint::<Copied, _>(&ctx);
+    0
+}
+
+/// The same, where the kernel tells programs the types of the arguments.
+#[btf_tracepoint]
+fn typed_kfree_skb(ctx: BtfTracePointContext) -> u32 {
+    probe::tracepoint::<Typed, _>(&ctx);
     0
 }
 

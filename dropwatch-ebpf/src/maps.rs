@@ -15,11 +15,10 @@ use dropwatch_common::{
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
     group::{GroupCounts, GroupKey},
-    kernel_fields::SKB_SNAPSHOT_LEN,
     tuple::{Progress, Tuple},
 };
 
-use crate::kernel::{netdev::NetDevice, skb::Headers, sock::Sock};
+use crate::kernel::{read::SkbCopy, skb::Headers};
 
 /// Open files that are looked at together.
 pub(crate) const FILES_CHUNK: usize = 64;
@@ -36,14 +35,10 @@ pub(crate) struct Scratch {
     pub(crate) diagnostics: u64,
     /// Some of the files that the task on the CPU has open.
     pub(crate) files: [u64; FILES_CHUNK],
-    /// Copy of the `struct sk_buff`.
-    pub(crate) skb: [u64; SKB_SNAPSHOT_LEN / 8],
+    /// Copy of the `struct sk_buff`, where it is not read in place.
+    pub(crate) skb: SkbCopy,
     /// Where the packet's headers are.
     pub(crate) headers: Headers,
-    /// The packet's device.
-    pub(crate) dev: NetDevice,
-    /// The packet's socket.
-    pub(crate) sock: Sock,
     /// What filters need of the headers.
     pub(crate) tuple: Tuple,
     /// How far the headers were followed for it.

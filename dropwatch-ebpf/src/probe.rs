@@ -4,27 +4,23 @@
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext,
     bindings::{BPF_F_CURRENT_CPU, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::{
-        bpf_get_current_pid_tgid,
-        generated::{
-            bpf_get_current_comm, bpf_get_stack, bpf_ktime_get_boot_ns, bpf_loop,
-            bpf_perf_event_output, bpf_ringbuf_output,
-        },
+    helpers::generated::{
+        bpf_get_stack, bpf_ktime_get_boot_ns, bpf_loop, bpf_perf_event_output, bpf_ringbuf_output,
     },
     maps::Array,
-    programs::{ProbeContext, RawTracePointContext, tracing::StackIdContext},
+    programs::{ProbeContext, tracing::StackIdContext},
 };
 use aya_log_ebpf::debug;
 use dropwatch_common::{
-    config::{BUFFER_PERF, Counters, NESTING_LEVELS, RangeKind, reads},
-    event::{COMM_LEN, DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, present},
+    config::{BUFFER_PERF, Counters, NESTING_LEVELS, RangeKind},
+    event::{DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, present},
 };
 
 use crate::{
     config::{
-        BUFFER, READS, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON,
+        BUFFER, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON,
         TRACEPOINT_HAS_SOCKET, WANT_DIRECTION,
     },
     filter::{self, Decision},
@@ -32,9 +28,10 @@ use crate::{
     kernel::{
         cgroup::Cgroup,
         netdev::NetDevice,
-        read,
+        read::{self, Access, Copied},
         skb::{self, Headers, Skb},
-        sock::{self, Sock},
+        sock::{self, FullSock, Kind, Sock},
+        task,
     },
     limit,
     maps::{
@@ -74,21 +71,26 @@ impl Freed {
 
 /// The tracepoint `skb:kfree_skb`: fires for drops only.
 #[inline(always)]
-pub(crate) fn tracepoint(ctx: &RawTracePointContext) {
+pub(crate) fn tracepoint<A: Access, C: StackIdContext>(ctx: &C) {
+    let argument = |index: usize| {
+        let arguments: *const u64 = ctx.as_ptr().cast();
+        // SAFETY: the verifier takes only arguments that the tracepoint has.
+        unsafe { arguments.add(index).read() }
+    };
     let has_reason = TRACEPOINT_HAS_REASON.load() != 0;
     let freed = Freed {
-        skb: ctx.arg(0),
-        location: ctx.arg(1),
+        skb: argument(0),
+        location: argument(1),
         has_reason,
-        reason: if has_reason { ctx.arg(2) } else { 0 },
+        reason: if has_reason { argument(2) as u32 } else { 0 },
         receiver: if TRACEPOINT_HAS_SOCKET.load() == 0 {
             0
         } else {
-            ctx.arg(3)
+            argument(3)
         },
     };
     if freed.is_drop() {
-        record(ctx, &freed);
+        record::<A, _>(ctx, &freed);
     }
 }
 
@@ -114,7 +116,7 @@ pub(crate) fn function(
         receiver: argument(receiver_arg),
     };
     if freed.is_drop() && skb::is_last_reference(freed.skb) {
-        record(ctx, &freed);
+        record::<Copied, _>(ctx, &freed);
     }
 }
 
@@ -160,7 +162,7 @@ extern "C" fn visit(_index: u32, walk: *mut ListWalk) -> i64 {
         return 1;
     }
     if walk.freed.is_drop() && skb::is_last_reference(skb) {
-        record(&ProbeContext::new(walk.ctx), &walk.freed);
+        record::<Copied, _>(&ProbeContext::new(walk.ctx), &walk.freed);
     }
     walk.freed.skb = skb::next(skb);
     0
@@ -174,7 +176,7 @@ fn return_address(ctx: &ProbeContext) -> u64 {
         // At a function's entry the return address is on top of the stack.
         // SAFETY: the context of a kprobe is a valid `struct pt_regs`.
         let stack_pointer = unsafe { (*ctx.regs).rsp };
-        read::member(stack_pointer, 0).unwrap_or(0)
+        Copied::load(stack_pointer, 0)
     }
     #[cfg(bpf_target_arch = "aarch64")]
     {
@@ -204,7 +206,7 @@ pub(crate) enum Outcome {
 
 /// Counts the drop, and writes its record unless a filter turns it down.
 #[inline(always)]
-fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
+fn record<A: Access, C: StackIdContext>(ctx: &C, freed: &Freed) {
     let Some(counters) = COUNTERS.get_ptr_mut(0) else {
         return;
     };
@@ -213,8 +215,9 @@ fn record<C: StackIdContext>(ctx: &C, freed: &Freed) {
 
     let outcome = if filter::drop_matches(freed) {
         with_scratch(counters, |scratch| {
-            match examine(ctx, freed, counters, scratch) {
-                Ok(frames) => keep(ctx, counters, scratch, frames),
+            let sock = fill_packet::<A, _>(ctx, freed, scratch);
+            match examine(ctx, freed, &sock, counters, scratch) {
+                Ok(frames) => keep(ctx, freed, &sock, counters, scratch, frames),
                 Err(outcome) => outcome,
             }
         })
@@ -255,30 +258,34 @@ fn raise(flag: &Array<u32>) {
 
 /// Counts the drop in its group, or writes its record.
 #[inline(always)]
-fn keep<C: StackIdContext>(
+fn keep<A: Access, C: StackIdContext>(
     ctx: &C,
+    freed: &Freed,
+    sock: &Sock<A>,
     counters: *mut Counters,
     scratch: &mut Scratch,
     frames: usize,
 ) -> Outcome {
-    if group::is_on() && !group::needs_record(scratch) {
-        return match group::count(scratch) {
-            Counted::Grouped => Outcome::Grouped,
-            Counted::GroupedWithExample => {
-                scratch.event.present |= present::EXAMPLE;
-                complete(scratch);
-                // An example that finds no room is no loss: its drop is counted.
-                submit(ctx, scratch, frames);
-                Outcome::Grouped
+    if group::is_on() {
+        fill_gso::<A>(freed, scratch);
+        if !group::needs_record(scratch) {
+            match group::count(scratch) {
+                Counted::Grouped => return Outcome::Grouped,
+                Counted::GroupedWithExample => scratch.event.present |= present::EXAMPLE,
+                Counted::NoRoom => {
+                    group::count_without_room(counters, scratch);
+                    return Outcome::NoGroup;
+                }
             }
-            Counted::NoRoom => {
-                group::count_without_room(counters, scratch);
-                Outcome::NoGroup
-            }
-        };
+        }
     }
-    complete(scratch);
-    match submit(ctx, scratch, frames) {
+    complete(freed, sock, scratch);
+    let is_written = submit(ctx, scratch, frames);
+    if scratch.event.present & present::EXAMPLE != 0 {
+        // An example that finds no room is no loss: its drop is counted.
+        return Outcome::Grouped;
+    }
+    match is_written {
         true => Outcome::Recorded,
         false => Outcome::Lost,
     }
@@ -330,39 +337,28 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> Outcome
     }
 }
 
-/// Reads what filters, groups and records need, and returns the number of stack
-/// frames in the record, or what became of the drop if a filter turns it down or a
-/// limit does not let it through.
-///
-/// The padding is zero: the kernel clears new maps, and nobody writes to it.
+/// Decides on filters and limits, reads what they and the drop's group need, and
+/// returns the number of stack frames in the record; otherwise what became of the
+/// drop.
 #[inline(always)]
-fn examine<C: StackIdContext>(
+fn examine<A: Access, C: StackIdContext>(
     ctx: &C,
     freed: &Freed,
+    sock: &Sock<A>,
     counters: *mut Counters,
     scratch: &mut Scratch,
 ) -> Result<usize, Outcome> {
-    let event = &mut scratch.event;
-    if reads(reads::TIME) {
-        // SAFETY: a helper without arguments.
-        event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    if filter::needs_device() {
+        fill_device(freed, sock, scratch);
     }
-    event.skb = freed.skb;
-    event.location = freed.location;
-    event.tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    event.present = 0;
-    if freed.has_reason {
-        event.reason = freed.reason;
-        event.present |= present::REASON;
-    }
-    if !fill_packet(freed, scratch) && may_diagnose(&mut scratch.diagnostics) {
-        debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
+    if filter::needs_tuple() {
+        find_headers::<A>(freed, scratch);
     }
     if !filter::packet_matches(scratch) {
         return Err(Outcome::Filtered);
     }
-    let socket = if reads(reads::SOCKET) {
-        fill_socket(scratch.sock, &mut scratch.event)
+    let socket = if group::needs_socket() {
+        fill_socket(sock, &mut scratch.event)
     } else {
         Socket::NONE
     };
@@ -372,10 +368,20 @@ fn examine<C: StackIdContext>(
     if scratch.event.present & present::SOCKET == 0 && filter::is_socket_receive(freed.location) {
         scratch.event.present |= present::SOCKET_BY_ADDRESS;
     }
+    if group::needs_task() {
+        scratch.event.tgid = task::identify::<A>(&mut scratch.event.comm);
+    }
+    // What is known of a socket's owner is known for a while only.
+    if socket.address != 0 {
+        scratch.event.time_ns = now();
+    }
     match filter::process_decision(scratch, socket.address) {
         Decision::Match => {}
         Decision::NoMatch => return Err(Outcome::Filtered),
         Decision::Open => scratch.event.present |= present::PROCESS_OPEN,
+    }
+    if socket.address == 0 && group::may_record() {
+        scratch.event.time_ns = now();
     }
     // The stack is what costs: the limits come before it, unless it is a filter.
     let is_stack_filter = filter::range_is_on(RangeKind::StackFunction);
@@ -392,34 +398,70 @@ fn examine<C: StackIdContext>(
 
 /// Fills what only a record needs.
 #[inline(always)]
-fn complete(scratch: &mut Scratch) {
+fn complete<A: Access>(freed: &Freed, sock: &Sock<A>, scratch: &mut Scratch) {
+    if !filter::needs_device() {
+        fill_device(freed, sock, scratch);
+    }
+    if !filter::needs_tuple() {
+        find_headers::<A>(freed, scratch);
+    }
+    if !group::is_on() {
+        fill_gso::<A>(freed, scratch);
+    }
+    fill_details::<A>(freed, scratch);
     fill_headers(scratch.headers, &mut scratch.event);
-    // SAFETY: `comm` is valid for `COMM_LEN` bytes.
-    unsafe { bpf_get_current_comm(scratch.event.comm.as_mut_ptr().cast(), COMM_LEN as u32) };
 }
 
-/// Whether any of `parts` has to be read.
+/// Nanoseconds of `CLOCK_BOOTTIME`.
 #[inline(always)]
-fn reads(parts: u32) -> bool {
-    READS.load() & parts != 0
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_boot_ns() }
 }
 
-/// Fills what comes from the packet; false if it can't be read.
+/// Fills what the attach point knows and what of the packet is needed to look at
+/// the rest of it, or costs next to nothing, and returns its socket.
+///
+/// The padding of the record is zero: the kernel clears new maps, and nobody
+/// writes to it.
 #[inline(always)]
-fn fill_packet(freed: &Freed, scratch: &mut Scratch) -> bool {
-    scratch.headers = Headers::NONE;
-    scratch.dev = NetDevice { address: 0 };
-    scratch.sock = Sock {
-        address: freed.receiver,
-    };
+fn fill_packet<A: Access, C: EbpfContext>(
+    ctx: &C,
+    freed: &Freed,
+    scratch: &mut Scratch,
+) -> Sock<A> {
     let event = &mut scratch.event;
-    let Some(skb) = Skb::read(freed.skb, &mut scratch.skb) else {
-        return false;
+    event.skb = freed.skb;
+    event.location = freed.location;
+    event.present = 0;
+    if freed.has_reason {
+        event.reason = freed.reason;
+        event.present |= present::REASON;
+    }
+    let Some(skb) = Skb::<A>::open(freed.skb, &mut scratch.skb) else {
+        if may_diagnose(&mut scratch.diagnostics) {
+            debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
+        }
+        return Sock::new(freed.receiver);
     };
     event.present |= present::SKB;
     event.len = skb.len();
     event.ethertype = skb.protocol();
     event.mark = skb.mark();
+    match freed.receiver {
+        0 => skb.sk(),
+        receiver => Sock::new(receiver),
+    }
+}
+
+/// Fills what comes from the packet and no filter looks at.
+#[inline(always)]
+fn fill_details<A: Access>(freed: &Freed, scratch: &mut Scratch) {
+    let event = &mut scratch.event;
+    if event.present & present::SKB == 0 {
+        return;
+    }
+    let skb = Skb::<A>::opened(freed.skb, &scratch.skb);
     event.priority = skb.priority();
     event.hash = skb.hash();
     event.iif = skb.iif();
@@ -433,33 +475,50 @@ fn fill_packet(freed: &Freed, scratch: &mut Scratch) -> bool {
         event.vlan_tci = tci;
         event.present |= present::VLAN;
     }
-    if let Some(gso) = skb.gso() {
+}
+
+/// Fills how the packet was to be cut into segments.
+#[inline(always)]
+fn fill_gso<A: Access>(freed: &Freed, scratch: &mut Scratch) {
+    let event = &mut scratch.event;
+    if event.present & present::SKB != 0
+        && let Some(gso) = Skb::<A>::opened(freed.skb, &scratch.skb).gso()
+    {
         event.gso_size = gso.size;
         event.gso_segs = gso.segs;
         event.present |= present::GSO;
     }
-    if scratch.sock.address == 0 {
-        scratch.sock = skb.sk();
-    }
-    if reads(reads::DEVICE) {
-        scratch.dev = fill_device(&skb, scratch.sock, event);
-    }
-    // Without an ethertype the bytes have no meaning.
-    if event.ethertype != 0
-        && let Some(headers) = skb.headers()
-    {
-        scratch.headers = headers;
-    }
-    true
+}
+
+/// Finds the packet's headers: none without an ethertype, for the bytes have no
+/// meaning then.
+#[inline(always)]
+fn find_headers<A: Access>(freed: &Freed, scratch: &mut Scratch) {
+    let event = &scratch.event;
+    scratch.headers = if event.present & present::SKB == 0 || event.ethertype == 0 {
+        Headers::NONE
+    } else {
+        Skb::<A>::opened(freed.skb, &scratch.skb).headers()
+    };
 }
 
 /// Fills device and network namespace: of the device that the packet came from or,
-/// where it did not come from any, of the one that its route leads to.
-///
-/// A device without a network namespace is none: something else is kept in the
-/// packet's `dev`.
+/// where it did not come from any, of the one that its route leads to, or those of
+/// its socket.
 #[inline(always)]
-fn fill_device(skb: &Skb<'_>, sock: Sock, event: &mut DropEvent) -> NetDevice {
+fn fill_device<A: Access>(freed: &Freed, sock: &Sock<A>, scratch: &mut Scratch) {
+    let event = &mut scratch.event;
+    let is_known = event.present & present::SKB != 0
+        && note_devices(&Skb::<A>::opened(freed.skb, &scratch.skb), event);
+    if !is_known && let Some(netns) = sock.netns() {
+        event.netns = netns;
+        event.present |= present::NETNS;
+    }
+}
+
+/// Notes the route and the device of a packet; false if it has no device.
+#[inline(always)]
+fn note_devices<A: Access>(skb: &Skb<'_, A>, event: &mut DropEvent) -> bool {
     let dst = skb.dst();
     if dst.address != 0 {
         event.present |= present::DST;
@@ -468,24 +527,21 @@ fn fill_device(skb: &Skb<'_>, sock: Sock, event: &mut DropEvent) -> NetDevice {
             event.present |= present::DST_INPUT;
         }
     }
-    let mut dev = skb.dev();
-    let mut netns = dev.netns();
-    if netns.is_none() && event.iif == 0 {
-        dev = dst.dev();
-        netns = dev.netns();
-    }
-    if netns.is_some()
-        && let Some(ifindex) = dev.ifindex()
-        && dev.read_name(&mut event.ifname)
-    {
-        event.ifindex = ifindex;
-        event.present |= present::DEV;
-    }
-    if let Some(netns) = netns.or_else(|| sock.netns()) {
-        event.netns = netns;
-        event.present |= present::NETNS;
-    }
-    dev
+    note_device(&skb.dev(), event) || skb.iif() == 0 && note_device(&dst.dev(), event)
+}
+
+/// Notes a device and its network namespace; false if it has none, which no device
+/// has: something else is kept in its place then.
+#[inline(always)]
+fn note_device<A: Access>(dev: &NetDevice<A>, event: &mut DropEvent) -> bool {
+    let Some(netns) = dev.netns() else {
+        return false;
+    };
+    event.netns = netns;
+    event.ifindex = dev.ifindex();
+    event.ifname = dev.name();
+    event.present |= present::NETNS | present::DEV;
+    true
 }
 
 /// The packet's socket, as the filters need it.
@@ -497,6 +553,7 @@ struct Socket {
 }
 
 impl Socket {
+    /// None.
     const NONE: Self = Self {
         cgroup: Cgroup { address: 0 },
         address: 0,
@@ -505,20 +562,31 @@ impl Socket {
 
 /// Fills what comes from the packet's socket.
 #[inline(always)]
-fn fill_socket(sock: Sock, event: &mut DropEvent) -> Socket {
+fn fill_socket<A: Access>(sock: &Sock<A>, event: &mut DropEvent) -> Socket {
     if sock.address == 0 {
         return Socket::NONE;
     }
-    let (Some(state), Some(family)) = (sock.state(), sock.family()) else {
+    let (state, family) = (sock.state(), sock.family());
+    if family == 0 {
         return Socket::NONE;
-    };
+    }
     event.present |= present::SOCKET;
     event.socket_state = state;
     event.socket_family = family;
-    let full = sock.full(state, family);
+    event.socket_protocol = 0;
+    match sock.kind(state, family) {
+        Kind::Full(full) => fill_full_socket(&full, event),
+        Kind::Request(listener) => fill_full_socket(&listener, event),
+        Kind::TimeWait => Socket::NONE,
+    }
+}
+
+/// Fills what only full sockets have.
+#[inline(always)]
+fn fill_full_socket<A: Access>(full: &FullSock<A>, event: &mut DropEvent) -> Socket {
     event.socket_protocol = full.protocol();
     let cgroup = full.cgroup();
-    event.socket_cgroup = cgroup.id();
+    event.socket_cgroup = full.cgroup_id(cgroup);
     if event.socket_cgroup != 0 {
         event.present |= present::SOCKET_CGROUP;
     }

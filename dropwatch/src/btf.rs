@@ -201,9 +201,7 @@ impl Btf {
     /// They come from `btf_trace_NAME`, the type of the probe function (`__DEFINE_TRACE` in
     /// `include/trace/bpf_probe.h`), whose first parameter `void *__data` no program sees.
     pub fn tracepoint_args(&self, tracepoint: &str) -> Option<Vec<Arg>> {
-        let typedef = self
-            .named(&format!("btf_trace_{tracepoint}"))
-            .find(|&id| self.get(id).is_ok_and(|t| t.kind == Kind::Typedef))?;
+        let typedef = self.tracepoint_type(tracepoint)?;
         let pointer = self.get(self.resolve(typedef).ok()?).ok()?;
         let proto = self.get(pointer.size_or_type).ok()?;
         if pointer.kind != Kind::Ptr || proto.kind != Kind::FuncProto {
@@ -214,6 +212,13 @@ impl Btf {
             args.remove(0);
             args
         })
+    }
+
+    /// The id of `btf_trace_NAME`, the type by which a program is attached to a tracepoint; `None`
+    /// if the kernel has no such tracepoint.
+    pub fn tracepoint_type(&self, tracepoint: &str) -> Option<u32> {
+        self.named(&format!("btf_trace_{tracepoint}"))
+            .find(|&id| self.get(id).is_ok_and(|t| t.kind == Kind::Typedef))
     }
 
     /// The parameters of a function of the kernel, in order; `None` if there is no such function

@@ -1,6 +1,6 @@
 //! `struct cgroup`, `include/linux/cgroup-defs.h`.
 
-use super::read;
+use super::read::{Access, Copied};
 use crate::config::{CGROUP_NODE, CGROUP_PARENT, CSS_CGROUP, KERNFS_ID};
 
 /// A cgroup of the unified hierarchy; none where the address is 0.
@@ -13,9 +13,9 @@ impl Cgroup {
     /// The cgroup's id: the inode number of its folder, as
     /// `bpf_get_current_cgroup_id` gives it; 0 where it can't be read.
     #[inline(always)]
-    pub(crate) fn id(self) -> u64 {
-        read::pointer(
-            read::pointer(self.address, CGROUP_NODE.load()),
+    pub(crate) fn id<A: Access>(self) -> u64 {
+        A::load(
+            A::pointer(self.address, CGROUP_NODE.load()),
             KERNFS_ID.load(),
         )
     }
@@ -23,9 +23,9 @@ impl Cgroup {
     /// The cgroup that this one is in, none for the root.
     #[inline(always)]
     pub(crate) fn parent(self) -> Self {
-        let css = read::pointer(self.address, CGROUP_PARENT.load());
+        let css = Copied::pointer(self.address, CGROUP_PARENT.load());
         Self {
-            address: read::pointer(css, CSS_CGROUP.load()),
+            address: Copied::pointer(css, CSS_CGROUP.load()),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! `struct dst_entry`, `include/net/dst.h`: the route that was found for a packet.
 
-use super::{netdev::NetDevice, read};
+use super::{
+    netdev::NetDevice,
+    read::{Access as _, Copied},
+};
 use crate::config::{DST_DEV, DST_INPUT};
 
 /// The bits of `sk_buff._skb_refdst` that are not the pointer's:
@@ -27,16 +30,14 @@ impl Dst {
 
     /// The device that the packet is to leave by.
     #[inline(always)]
-    pub(crate) fn dev(self) -> NetDevice {
-        NetDevice {
-            address: read::pointer(self.address, DST_DEV.load()),
-        }
+    pub(crate) fn dev(self) -> NetDevice<Copied> {
+        NetDevice::new(Copied::pointer(self.address, DST_DEV.load()))
     }
 
     /// Address of the function that received packets are handed to, 0 where it
     /// can't be known.
     #[inline(always)]
     pub(crate) fn input(self) -> u64 {
-        read::pointer(self.address, DST_INPUT.load())
+        Copied::pointer(self.address, DST_INPUT.load())
     }
 }

@@ -1,22 +1,30 @@
 //! `struct sk_buff`, `include/linux/skbuff.h`.
 
+use core::marker::PhantomData;
+
 use dropwatch_common::{
     config::ABSENT,
     event::{HEADERS_LEN, LINK_HEADER_MAX, LINK_HEADER_MIN},
-    kernel_fields::SKB_SNAPSHOT_LEN,
 };
 
-use super::{dst::Dst, netdev::NetDevice, read, sock::Sock};
+use super::{
+    dst::Dst,
+    netdev::NetDevice,
+    read::{Access, Copied, SkbCopy},
+    sock::Sock,
+};
 use crate::config::{
     SHINFO_GSO_SEGS, SHINFO_GSO_SIZE, SKB_DATA, SKB_DATA_LEN, SKB_DEV, SKB_END, SKB_HASH, SKB_HEAD,
     SKB_IIF, SKB_LEN, SKB_MAC_HEADER, SKB_MARK, SKB_NETWORK_HEADER, SKB_NEXT, SKB_PKT_TYPE,
-    SKB_PRIORITY, SKB_PROTOCOL, SKB_QUEUE_MAPPING, SKB_REFDST, SKB_SK, SKB_SNAPSHOT_USED,
-    SKB_USERS, SKB_VLAN_PRESENT, SKB_VLAN_PROTO, SKB_VLAN_TCI,
+    SKB_PRIORITY, SKB_PROTOCOL, SKB_QUEUE_MAPPING, SKB_REFDST, SKB_SK, SKB_USERS, SKB_VLAN_PRESENT,
+    SKB_VLAN_PROTO, SKB_VLAN_TCI,
 };
 
-/// A copy of a `struct sk_buff`, taken with one read.
-pub(crate) struct Skb<'a> {
-    snapshot: &'a [u64; SKB_SNAPSHOT_LEN / 8],
+/// A packet.
+pub(crate) struct Skb<'a, A> {
+    address: u64,
+    copy: &'a SkbCopy,
+    access: PhantomData<A>,
 }
 
 /// The packet's headers in kernel memory.
@@ -46,40 +54,27 @@ pub(crate) struct Gso {
     pub(crate) segs: u16,
 }
 
-impl<'a> Skb<'a> {
-    /// Copies the struct at `address` into `snapshot`.
+impl<'a, A: Access> Skb<'a, A> {
+    /// The packet at `address`; `copy` is room to work in. `None` if it can't be read.
     #[inline(always)]
-    pub(crate) fn read(
-        address: u64,
-        snapshot: &'a mut [u64; SKB_SNAPSHOT_LEN / 8],
-    ) -> Option<Self> {
-        let len = SKB_SNAPSHOT_USED.load();
-        if len as usize > SKB_SNAPSHOT_LEN {
-            return None;
-        }
-        // SAFETY: `len` is at most the size of the snapshot.
-        unsafe { read::bytes(snapshot.as_mut_ptr().cast(), len, address) }
-            .then_some(Self { snapshot })
+    pub(crate) fn open(address: u64, copy: &'a mut SkbCopy) -> Option<Self> {
+        A::open_skb(address, copy).then_some(Self::opened(address, copy))
     }
 
-    /// The integer at `offset`, which the loader has checked to be aligned and
-    /// inside the snapshot; the verifier checks it again. 0 where this kernel has
-    /// no such field.
+    /// The packet at `address`, which was opened with `copy`.
+    #[inline(always)]
+    pub(crate) const fn opened(address: u64, copy: &'a SkbCopy) -> Self {
+        Self {
+            address,
+            copy,
+            access: PhantomData,
+        }
+    }
+
+    /// The integer at `offset`, 0 where this kernel has no such field.
     #[inline(always)]
     fn field<T: Copy + Default>(&self, offset: u32) -> T {
-        if offset as usize > SKB_SNAPSHOT_LEN - size_of::<T>() {
-            return T::default();
-        }
-        // SAFETY: in bounds by the check above, aligned as the kernel's own
-        // member is, and every bit pattern is a valid integer.
-        unsafe {
-            self.snapshot
-                .as_ptr()
-                .cast::<u8>()
-                .add(offset as usize)
-                .cast::<T>()
-                .read()
-        }
+        A::skb_field(self.address, self.copy, offset)
     }
 
     /// Bytes from `data` on, fragments included.
@@ -99,18 +94,14 @@ impl<'a> Skb<'a> {
     /// Some queues keep something else in this place while they hold a packet
     /// (`dev_scratch`, `rbnode`): [`NetDevice::netns`] tells.
     #[inline(always)]
-    pub(crate) fn dev(&self) -> NetDevice {
-        NetDevice {
-            address: self.field(SKB_DEV.load()),
-        }
+    pub(crate) fn dev(&self) -> NetDevice<A> {
+        NetDevice::new(A::vetted(self.field(SKB_DEV.load())))
     }
 
     /// The socket the packet belongs to.
     #[inline(always)]
-    pub(crate) fn sk(&self) -> Sock {
-        Sock {
-            address: self.field(SKB_SK.load()),
-        }
+    pub(crate) fn sk(&self) -> Sock<A> {
+        Sock::new(A::vetted(self.field(SKB_SK.load())))
     }
 
     /// `sk_buff.mark`.
@@ -187,11 +178,11 @@ impl<'a> Skb<'a> {
         let head: u64 = self.field(SKB_HEAD.load());
         let end: u32 = self.field(SKB_END.load());
         let shared_info = head.wrapping_add(u64::from(end));
-        let size: u16 = read::member(shared_info, SHINFO_GSO_SIZE.load())?;
+        let size: u16 = Copied::load(shared_info, SHINFO_GSO_SIZE.load());
         if size == 0 {
             return None;
         }
-        let segs = read::member(shared_info, SHINFO_GSO_SEGS.load())?;
+        let segs = Copied::load(shared_info, SHINFO_GSO_SEGS.load());
         Some(Gso { size, segs })
     }
 
@@ -202,13 +193,13 @@ impl<'a> Skb<'a> {
     /// Before the receive path has set `network_header` (it is 0 then), the
     /// network header is where `data` points.
     #[inline(always)]
-    pub(crate) fn headers(&self) -> Option<Headers> {
+    pub(crate) fn headers(&self) -> Headers {
         let head: u64 = self.field(SKB_HEAD.load());
         let data: u64 = self.field(SKB_DATA.load());
         let data_len: u32 = self.field(SKB_DATA_LEN.load());
         let network_header: u16 = self.field(SKB_NETWORK_HEADER.load());
         let mac_header: u16 = self.field(SKB_MAC_HEADER.load());
-        let linear = self.len().checked_sub(data_len)?;
+        let linear = self.len().saturating_sub(data_len);
 
         let end = data.wrapping_add(u64::from(linear));
         let network = match network_header {
@@ -216,7 +207,7 @@ impl<'a> Skb<'a> {
             offset => head.wrapping_add(u64::from(offset)),
         };
         if head == 0 || network >= end {
-            return None;
+            return Headers::NONE;
         }
         // A MAC header that is not set is 0xffff, behind every network header.
         let gap = network.wrapping_sub(head.wrapping_add(u64::from(mac_header)));
@@ -232,11 +223,11 @@ impl<'a> Skb<'a> {
         } else {
             HEADERS_LEN as u32
         };
-        Some(Headers {
+        Headers {
             address: start,
             len,
             network_offset,
-        })
+        }
     }
 }
 
@@ -244,11 +235,11 @@ impl<'a> Skb<'a> {
 /// holds the last reference: `skb_unref` in `include/linux/skbuff.h`.
 #[inline(always)]
 pub(crate) fn is_last_reference(skb: u64) -> bool {
-    skb != 0 && read::member::<u32>(skb, SKB_USERS.load()) == Some(1)
+    Copied::load::<u32>(skb, SKB_USERS.load()) == 1
 }
 
 /// The next packet of a list linked through `next`, 0 at its end.
 #[inline(always)]
 pub(crate) fn next(skb: u64) -> u64 {
-    read::member(skb, SKB_NEXT.load()).unwrap_or(0)
+    Copied::pointer(skb, SKB_NEXT.load())
 }

@@ -1,13 +1,19 @@
 //! `struct task_struct`, `include/linux/sched.h`, and the files it has open.
 
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf},
+};
 use dropwatch_common::event::COMM_LEN;
 
-use super::{cgroup::Cgroup, read};
+use super::{
+    cgroup::Cgroup,
+    read::{self, Access, Copied, Typed, padded},
+};
 use crate::{
     config::{
-        CSS_SET_CGROUP, FDTABLE_FD, FDTABLE_MAX_FDS, FILE_PRIVATE_DATA, FILES_FDT, TASK_CGROUPS,
-        TASK_COMM, TASK_FILES, TASK_GROUP_LEADER,
+        CSS_SET_CGROUP, FDTABLE_FD, FDTABLE_MAX_FDS, FILE_PRIVATE_DATA, FILES_FDT, HAS_TYPED_TASK,
+        TASK_CGROUPS, TASK_COMM, TASK_FILES, TASK_GROUP_LEADER, TASK_TGID,
     },
     maps::FILES_CHUNK,
 };
@@ -15,6 +21,22 @@ use crate::{
 /// Files of a task that are looked through for the packet's socket. Processes with
 /// more live long enough to be found in `/proc`.
 const MAX_FILES: usize = 4 * FILES_CHUNK;
+
+/// Notes the name of the thread on the CPU, NUL-padded, and returns its process.
+#[inline(always)]
+pub(crate) fn identify<A: Access>(comm: &mut [u8; COMM_LEN]) -> u32 {
+    if A::IS_TYPED && HAS_TYPED_TASK.load() != 0 {
+        // SAFETY: a helper without arguments.
+        let task = unsafe { bpf_get_current_task_btf() } as u64;
+        *comm = padded(Typed::name(task, TASK_COMM.load()));
+        return Typed::load(task, TASK_TGID.load());
+    }
+    // Some kernels, 6.1 for one, do not pad it.
+    *comm = [0; COMM_LEN];
+    // SAFETY: `comm` is valid for `COMM_LEN` bytes.
+    unsafe { bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+    (bpf_get_current_pid_tgid() >> 32) as u32
+}
 
 /// A task.
 pub(crate) struct Task {
@@ -31,21 +53,19 @@ impl Task {
         }
     }
 
-    /// Copies the name of the task's process, which is that of its first thread.
+    /// The name of the task's process, which is that of its first thread, NUL-padded.
     #[inline(always)]
-    pub(crate) fn read_process_name(&self, name: &mut [u8; COMM_LEN]) -> bool {
-        let leader = read::pointer(self.address, TASK_GROUP_LEADER.load());
-        let address = leader.wrapping_add(u64::from(TASK_COMM.load()));
-        // SAFETY: `name` is valid for `COMM_LEN` bytes.
-        unsafe { read::bytes(name.as_mut_ptr(), COMM_LEN as u32, address) }
+    pub(crate) fn process_name(&self) -> [u8; COMM_LEN] {
+        let leader = Copied::pointer(self.address, TASK_GROUP_LEADER.load());
+        padded(Copied::name(leader, TASK_COMM.load()))
     }
 
     /// The cgroup of the unified hierarchy that the task is in.
     #[inline(always)]
     pub(crate) fn cgroup(&self) -> Cgroup {
-        let set = read::pointer(self.address, TASK_CGROUPS.load());
+        let set = Copied::pointer(self.address, TASK_CGROUPS.load());
         Cgroup {
-            address: read::pointer(set, CSS_SET_CGROUP.load()),
+            address: Copied::pointer(set, CSS_SET_CGROUP.load()),
         }
     }
 
@@ -54,12 +74,12 @@ impl Task {
     /// `sock_alloc_file` in `net/socket.c`). `chunk` is room to work in.
     #[inline(always)]
     pub(crate) fn holds(&self, socket: u64, chunk: &mut [u64; FILES_CHUNK]) -> bool {
-        let table = read::pointer(
-            read::pointer(self.address, TASK_FILES.load()),
+        let table = Copied::pointer(
+            Copied::pointer(self.address, TASK_FILES.load()),
             FILES_FDT.load(),
         );
-        let entries = read::pointer(table, FDTABLE_FD.load());
-        let max: u32 = read::member(table, FDTABLE_MAX_FDS.load()).unwrap_or(0);
+        let entries = Copied::pointer(table, FDTABLE_FD.load());
+        let max: u32 = Copied::load(table, FDTABLE_MAX_FDS.load());
         for start in (0..MAX_FILES).step_by(FILES_CHUNK) {
             // The kernel's tables have a multiple of 64 entries (`NR_OPEN_DEFAULT` in
             // `include/linux/fdtable.h`, `alloc_fdtable` in `fs/file.c`).
@@ -85,7 +105,7 @@ fn is_in_chunk(socket: u64, address: u64, chunk: &mut [u64; FILES_CHUNK]) -> boo
         return false;
     }
     for &file in chunk.iter() {
-        if file != 0 && read::pointer(file, FILE_PRIVATE_DATA.load()) == socket {
+        if file != 0 && Copied::pointer(file, FILE_PRIVATE_DATA.load()) == socket {
             return true;
         }
     }

@@ -21,6 +21,9 @@ pub struct AttachPoint {
     pub target: &'static str,
     /// Name of the eBPF program.
     pub program: &'static str,
+    /// Name of the eBPF program that is better, for kernels that take it: it reads the
+    /// kernel's structs in place.
+    pub typed_program: Option<&'static str>,
     /// Kernels that have it, as words.
     pub kernels: &'static str,
     /// What it does not see or know, as words.
@@ -34,6 +37,7 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         hook: Hook::Tracepoint,
         target: "kfree_skb",
         program: "tracepoint_kfree_skb",
+        typed_program: Some("typed_kfree_skb"),
         kernels: "5.10 on; drop reasons from 5.17 on",
         blind_to: "nothing that the kernel reports as a drop",
     },
@@ -41,6 +45,7 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         hook: Hook::Kprobe,
         target: "sk_skb_reason_drop",
         program: "kprobe_sk_skb_reason_drop",
+        typed_program: None,
         kernels: "6.11 on",
         blind_to: "drops in net_tx_action (packets that an interrupt handler gave up); drops inside \
                    of another probe; the last reference where two processors give theirs up at \
@@ -50,6 +55,7 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         hook: Hook::Kprobe,
         target: "kfree_skb_reason",
         program: "kprobe_kfree_skb_reason",
+        typed_program: None,
         kernels: "5.17 to 6.10",
         blind_to: "as sk_skb_reason_drop",
     },
@@ -57,6 +63,7 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         hook: Hook::Kprobe,
         target: "kfree_skb",
         program: "kprobe_kfree_skb",
+        typed_program: None,
         kernels: "up to 5.16",
         blind_to: "as sk_skb_reason_drop; drop reasons, which these kernels do not have",
     },
@@ -64,6 +71,7 @@ pub const ATTACH_POINTS: &[AttachPoint] = &[
         hook: Hook::Kprobe,
         target: LIST_FUNCTION,
         program: "kprobe_kfree_skb_list_reason",
+        typed_program: None,
         kernels: "6.3 on",
         blind_to: "as sk_skb_reason_drop",
     },

@@ -93,6 +93,12 @@ fn offset_of(btf: &Btf, field: &KernelField) -> Result<u32> {
     }
 }
 
+/// Whether the kernel gives programs the task on the CPU with its type
+/// (`bpf_get_current_task_btf`, from 5.11).
+pub(crate) fn has_typed_task(btf: &Btf) -> bool {
+    btf.function_args("bpf_get_current_task_btf").is_some()
+}
+
 /// What the arguments of the tracepoint `skb:kfree_skb` are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TracepointLayout {

@@ -10,15 +10,15 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
     programs::{
-        KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
-        raw_trace_point::RawTracePointLinkId,
+        BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
+        raw_trace_point::RawTracePointLinkId, tp_btf::BtfTracePointLinkId,
     },
     util::nr_cpus,
 };
 use dropwatch_common::{
-    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind, filters, reads},
+    config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind},
     event::MAX_FRAMES,
-    group::{GroupCounts, GroupKey, by},
+    group::{GroupCounts, GroupKey},
 };
 
 use super::{
@@ -78,6 +78,8 @@ pub struct KernelSide {
     pub groups: GroupReader,
     /// Up when drops were lost since it was taken down.
     pub drops_lost: SharedFlag,
+    /// Whether programs that need the kernel's types are tried.
+    takes_types: bool,
     /// The programs that are loaded, and what attaches them.
     attached: Vec<Attached>,
 }
@@ -85,10 +87,12 @@ pub struct KernelSide {
 /// A loaded program with its link, `None` after it was detached.
 struct Attached {
     point: &'static AttachPoint,
+    program: &'static str,
     link: Option<Link>,
 }
 
 enum Link {
+    BtfTracePoint(BtfTracePointLinkId),
     RawTracePoint(RawTracePointLinkId),
     KProbe(KProbeLinkId),
 }
@@ -110,6 +114,7 @@ pub fn load(
     let mut globals = layout::kernel_fields(btf)?;
     let tracepoint = layout::tracepoint(btf);
     globals.extend(choices(config, filters, reasons, &tracepoint));
+    globals.push(("HAS_TYPED_TASK", layout::has_typed_task(btf).into()));
     let max_groups = max_groups(config)?;
     let mut ebpf = load_object(config, filters, &globals, max_groups)?;
     let drops_lost = map_flag(&mut ebpf, "DROPS_LOST")?;
@@ -127,6 +132,8 @@ pub fn load(
         groups,
         drops_lost,
         attached: Vec::new(),
+        // Its ids are the running kernel's.
+        takes_types: config.kernel_btf.is_none(),
     };
     kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
     Ok((kernel, transport, stacks))
@@ -165,32 +172,11 @@ fn choices(
         ("RANGE_FILTERS", filters.range_flags),
         ("WANT_DIRECTION", shows_direction(config).into()),
         ("GROUP_BY", config.group_by()),
-        ("READS", reads(config, filters)),
     ]
 }
 
 fn shows_direction(config: &Config) -> bool {
     matches!(&config.view, View::Lines { text, .. } if text.fields.contains(&ExtraField::Dir))
-}
-
-/// What has to be read of each drop, the bits of [`mod@reads`]: for a record all,
-/// for a group what it is told by and what filters look at.
-fn reads(config: &Config, filters: &KernelFilters) -> u32 {
-    let by = config.group_by();
-    let is_on = |flags| filters.flags & flags != 0;
-    // Of some drops user space needs a record after all.
-    let may_record = by & (by::OWNER | by::STACK) != 0 || is_on(filters::PID | filters::COMM);
-    if by == 0 || may_record {
-        return reads::ALL;
-    }
-    let has_range = |kind: RangeKind| filters.range_flags & kind.bit() != 0;
-    let device = by & (by::DEVICE | by::NETNS | by::CGROUP) != 0
-        || is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
-        || has_range(RangeKind::Netns);
-    let socket =
-        by & (by::CGROUP | by::PROTOCOL) != 0 || is_on(filters::CGROUP | filters::CONTAINER);
-    let when = |wanted, bit| if wanted { bit } else { 0 };
-    when(device, reads::DEVICE) | when(socket, reads::SOCKET)
 }
 
 /// How many groups the kernel side tells apart.
@@ -352,8 +338,10 @@ impl KernelSide {
             );
         }
         for point in points {
-            self.attach_point(point)
+            let program = self
+                .attach_point(point, btf)
                 .with_context(|| format!("attaching to {}", point.target))?;
+            self.attached.push(program);
             log::info!(
                 "hook {} ({}): attached to {} (kernels: {}); does not see: {}",
                 hook.name(),
@@ -366,29 +354,48 @@ impl KernelSide {
         Ok(())
     }
 
-    fn attach_point(&mut self, point: &'static AttachPoint) -> Result<()> {
-        let program = self
-            .ebpf
-            .program_mut(point.program)
-            .ok_or_else(|| anyhow!("the eBPF object has no program {}", point.program))?;
-        let link = match point.hook {
+    /// Attaches the better one of the point's programs that the kernel takes.
+    fn attach_point(&mut self, point: &'static AttachPoint, btf: &Btf) -> Result<Attached> {
+        let type_id = btf.tracepoint_type(point.target);
+        if let (true, Some(name), Some(type_id)) = (self.takes_types, point.typed_program, type_id)
+        {
+            let attached = self.attach_program(point, name, |program| {
+                attach_typed(program, point.target, type_id).map(Link::BtfTracePoint)
+            });
+            match attached {
+                Ok(attached) => return Ok(attached),
+                Err(error) => log::info!("program {name} can't be used: {error:#}"),
+            }
+        }
+        self.attach_program(point, point.program, |program| match point.hook {
             Hook::Tracepoint => attach_tracepoint(program, point.target).map(Link::RawTracePoint),
             Hook::Kprobe => attach_kprobe(program, point.target).map(Link::KProbe),
-        };
-        let link = link.map_err(|error| preflight::explain_bpf_error(error.into()))?;
+        })
+    }
+
+    fn attach_program(
+        &mut self,
+        point: &'static AttachPoint,
+        name: &'static str,
+        attach: impl FnOnce(&mut Program) -> Result<Link, ProgramError>,
+    ) -> Result<Attached> {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or_else(|| anyhow!("the eBPF object has no program {name}"))?;
+        let link = attach(program).map_err(|error| preflight::explain_bpf_error(error.into()))?;
         if let Some(bytes) = program.info().ok().and_then(|info| info.size_translated()) {
             // What the verifier has left of it: nothing of filters that are off.
             log::info!(
-                "program {}: {} instructions",
-                point.program,
+                "program {name}: {} instructions",
                 bytes as usize / INSTRUCTION_SIZE
             );
         }
-        self.attached.push(Attached {
+        Ok(Attached {
             point,
+            program: name,
             link: Some(link),
-        });
-        Ok(())
+        })
     }
 
     /// Detaches the programs. They stay loaded, and with them the kernel's
@@ -400,8 +407,11 @@ impl KernelSide {
     /// A program can't be detached.
     pub fn detach(&mut self) -> Result<()> {
         for attached in &mut self.attached {
-            let program = self.ebpf.program_mut(attached.point.program);
+            let program = self.ebpf.program_mut(attached.program);
             match (attached.link.take(), program) {
+                (Some(Link::BtfTracePoint(link)), Some(Program::BtfTracePoint(program))) => {
+                    program.detach(link)
+                }
                 (Some(Link::RawTracePoint(link)), Some(Program::RawTracePoint(program))) => {
                     program.detach(link)
                 }
@@ -464,7 +474,7 @@ impl KernelSide {
             .iter()
             .filter(|attached| wanted(attached.point.hook))
         {
-            if let Some(program) = self.ebpf.program(attached.point.program) {
+            if let Some(program) = self.ebpf.program(attached.program) {
                 let fd = program.fd().context("reading a program's descriptor")?;
                 misses += recursion_misses(fd.as_fd().as_raw_fd())?;
             }
@@ -488,6 +498,47 @@ fn attach_tracepoint(
     let program: &mut RawTracePoint = program.try_into()?;
     program.load()?;
     program.attach(target)
+}
+
+/// Attaches to the tracepoint whose type has the id `type_id`.
+fn attach_typed(
+    program: &mut Program,
+    target: &str,
+    type_id: u32,
+) -> Result<BtfTracePointLinkId, ProgramError> {
+    let program: &mut BtfTracePoint = program.try_into()?;
+    program.load(
+        target,
+        &stand_in_btf(&format!("btf_trace_{target}"), type_id)?,
+    )?;
+    program.attach()
+}
+
+/// BTF in which the typedef `name` has the id `id`, and nothing else has a name.
+///
+/// aya looks up the id by itself, but takes more time and memory to read the kernel's
+/// BTF than all the rest of a start.
+fn stand_in_btf(name: &str, id: u32) -> Result<aya::Btf, aya::BtfError> {
+    /// Types that can be empty, `include/uapi/linux/btf.h`: `BTF_KIND_FWD` and
+    /// `BTF_KIND_TYPEDEF` in the place of `btf_type.info`.
+    const FORWARD: u32 = 7 << 24;
+    const TYPEDEF: u32 = 8 << 24;
+    const MAGIC: u32 = 0xeb9f | 1 << 16;
+    const HEADER_SIZE: u32 = 24;
+    const TYPE_SIZE: u32 = 12;
+
+    let types_len = id * TYPE_SIZE;
+    // The first string is the empty one.
+    let strings_len = name.len() as u32 + 2;
+    let header = [MAGIC, HEADER_SIZE, 0, types_len, types_len, strings_len];
+    let others = (1..id).flat_map(|_| [0, FORWARD, 0]);
+    let words = header.into_iter().chain(others).chain([1, TYPEDEF, 0]);
+    let mut bytes: Vec<u8> = Vec::with_capacity((HEADER_SIZE + types_len + strings_len) as usize);
+    bytes.extend(words.flat_map(u32::to_ne_bytes));
+    bytes.push(0);
+    bytes.extend(name.bytes());
+    bytes.push(0);
+    aya::Btf::parse(&bytes, object::Endianness::default())
 }
 
 fn attach_kprobe(program: &mut Program, target: &str) -> Result<KProbeLinkId, ProgramError> {
