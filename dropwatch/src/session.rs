@@ -102,8 +102,10 @@ pub async fn run(config: &Config) -> Result<Account> {
             stacks,
             enricher,
             output,
-            rate_limit: config.rate_limit,
-            tokens_full_ns: 0,
+            tokens: Tokens {
+                limit: config.rate_limit,
+                full_ns: 0,
+            },
             counts: UserCounts::default(),
             sink: Sink::new(&config.view, max_groups),
         },
@@ -453,10 +455,7 @@ struct Records {
     stacks: StackReader,
     enricher: Enricher,
     output: Output,
-    rate_limit: Option<RateLimit>,
-    /// When the bucket of `rate_limit` is full again, in nanoseconds of
-    /// `CLOCK_BOOTTIME`.
-    tokens_full_ns: u64,
+    tokens: Tokens,
     counts: UserCounts,
     sink: Sink,
 }
@@ -509,14 +508,7 @@ impl Records {
             Class::Expected if filters.hide_expected => self.counts.hidden_expected += 1,
             // The kernel side has let through all that it could not decide, and now and then
             // one too many.
-            _ if !take_token(
-                self.rate_limit,
-                &mut self.tokens_full_ns,
-                record.time.boot_ns,
-            ) =>
-            {
-                self.counts.limited += 1;
-            }
+            _ if !self.tokens.take(record.time.boot_ns) => self.counts.limited += 1,
             _ => match &mut self.sink {
                 Sink::Lines { format, room } => {
                     self.counts.lines += 1;
@@ -575,7 +567,17 @@ impl Records {
     }
 }
 
-/// Whether a drop of the time `now_ns` may be printed.
-fn take_token(limit: Option<RateLimit>, full_ns: &mut u64, now_ns: u64) -> bool {
-    limit.is_none_or(|limit| limit.take(full_ns, now_ns))
+/// The bucket of `--rate-limit`, if there is one.
+struct Tokens {
+    limit: Option<RateLimit>,
+    /// When it is full again, in nanoseconds of `CLOCK_BOOTTIME`.
+    full_ns: u64,
+}
+
+impl Tokens {
+    /// Takes a token for a drop of the time `now_ns`; false if there is none.
+    fn take(&mut self, now_ns: u64) -> bool {
+        let full_ns = &mut self.full_ns;
+        self.limit.is_none_or(|limit| limit.take(full_ns, now_ns))
+    }
 }
