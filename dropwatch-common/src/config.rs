@@ -20,6 +20,10 @@ pub const MAX_FILTER_ENTRIES: u32 = 1024;
 /// Most prefixes that all ranges of all filters are made of.
 pub const MAX_RANGE_ENTRIES: u32 = 64 * 1024;
 
+/// Drop reasons that are decided by a table, those of the core: more than any kernel
+/// has (`include/net/dropreason-core.h`).
+pub const MAX_TABLE_REASONS: u32 = 256;
+
 /// Most value/mask pairs that `--mark` takes.
 pub const MAX_MARKS: u32 = 16;
 

@@ -25,7 +25,7 @@ use crate::{
         skb::Headers,
         task::Task,
     },
-    maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, RANGES, Scratch},
+    maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, RANGES, REASONS, Scratch},
     probe::Freed,
 };
 
@@ -101,12 +101,25 @@ fn excludes_not(kind: RangeKind, is_known: bool, value: u64, bits: u32) -> bool 
 /// Decides on what every attach point knows: why and where.
 #[inline(always)]
 pub(crate) fn drop_matches(freed: &Freed) -> bool {
-    let (has_reason, reason) = (freed.has_reason, u64::from(freed.reason));
     let location = freed.location;
-    keeps(RangeKind::Reason, has_reason, reason, 32)
-        && excludes_not(RangeKind::ExcludeReason, has_reason, reason, 32)
+    reason_matches(freed)
         && keeps(RangeKind::Function, true, location, 64)
         && excludes_not(RangeKind::ExcludeFunction, true, location, 64)
+}
+
+#[inline(always)]
+fn reason_matches(freed: &Freed) -> bool {
+    if !range_is_on(RangeKind::Reason) && !range_is_on(RangeKind::ExcludeReason) {
+        return true;
+    }
+    if freed.has_reason
+        && let Some(passes) = REASONS.get(freed.reason)
+    {
+        return *passes != 0;
+    }
+    let (has_reason, reason) = (freed.has_reason, u64::from(freed.reason));
+    keeps(RangeKind::Reason, has_reason, reason, 32)
+        && excludes_not(RangeKind::ExcludeReason, has_reason, reason, 32)
 }
 
 /// Whether the drop happened in a function that works for a socket it has found.

@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 use dropwatch_common::{
     config::{
-        Counters, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_OWNERS, MAX_RANGE_ENTRIES, Mark,
-        NESTING_LEVELS, OwnerEntry, RangeKey,
+        Counters, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_OWNERS, MAX_RANGE_ENTRIES, MAX_TABLE_REASONS,
+        Mark, NESTING_LEVELS, OwnerEntry, RangeKey,
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
     group::{GroupCounts, GroupKey},
@@ -113,6 +113,11 @@ pub(crate) static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(MAX_FILT
 /// no mark matches.
 #[map]
 pub(crate) static MARKS: Array<Mark> = Array::with_max_entries(MAX_MARKS, 0);
+
+/// For each of the lowest drop reasons, 1 if `--reason` and `--exclude-reason` let it
+/// pass.
+#[map]
+pub(crate) static REASONS: Array<u32> = Array::with_max_entries(MAX_TABLE_REASONS, 0);
 
 /// The ranges of all filters of numbers.
 #[map]

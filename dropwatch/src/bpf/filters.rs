@@ -13,7 +13,7 @@ use aya::{
 use dropwatch_common::{
     config::{
         CGROUP_NAMED, CGROUP_OF_CONTAINER, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_RANGE_ENTRIES,
-        OwnerEntry, RANGE_KIND_BITS, RangeKey, range_key,
+        MAX_TABLE_REASONS, OwnerEntry, RANGE_KIND_BITS, RangeKey, RangeKind, range_key,
     },
     event::IFNAME_LEN,
 };
@@ -48,6 +48,7 @@ impl LiveMaps {
         fill_set(ebpf, "COMMS", &filters.comms)?;
         fill_ifaces(ebpf, filters)?;
         fill_marks(ebpf, filters)?;
+        fill_reasons(ebpf, filters)?;
         let mut live = Self {
             ranges: LpmTrie::try_from(take_map(ebpf, "RANGES")?)?,
             cgroups: HashMap::try_from(take_map(ebpf, "CGROUPS")?)?,
@@ -171,6 +172,19 @@ fn fill_marks(ebpf: &mut Ebpf, filters: &KernelFilters) -> Result<()> {
     for (index, mark) in (0..MAX_MARKS).zip(marks) {
         map.set(index, mark, 0)
             .context("adding a mark to the filters")?;
+    }
+    Ok(())
+}
+
+fn fill_reasons(ebpf: &mut Ebpf, filters: &KernelFilters) -> Result<()> {
+    let is_on = RangeKind::Reason.bit() | RangeKind::ExcludeReason.bit();
+    if filters.range_flags & is_on == 0 {
+        return Ok(());
+    }
+    let mut map: Array<_, u32> = Array::try_from(map_mut(ebpf, "REASONS")?)?;
+    for reason in (0..MAX_TABLE_REASONS).filter(|reason| filters.passes_reason(*reason)) {
+        map.set(reason, 1, 0)
+            .context("adding a drop reason to the filters")?;
     }
     Ok(())
 }

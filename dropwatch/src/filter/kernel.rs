@@ -161,6 +161,16 @@ impl KernelFilters {
         self.ranges.extend(ranges);
     }
 
+    /// Whether `--reason` and `--exclude-reason` let a drop reason pass.
+    pub fn passes_reason(&self, reason: u32) -> bool {
+        let lies_in = |kind| {
+            let mut of_kind = self.ranges.iter().filter(|range| range.kind == kind);
+            of_kind.any(|range| range.values.contains(&reason.into()))
+        };
+        let is_on = self.range_flags & RangeKind::Reason.bit() != 0;
+        (!is_on || lies_in(RangeKind::Reason)) && !lies_in(RangeKind::ExcludeReason)
+    }
+
     fn add_if_given(&mut self, kind: RangeKind, ranges: Vec<Range>) {
         if !ranges.is_empty() {
             self.add(kind, ranges);

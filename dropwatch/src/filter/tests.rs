@@ -105,6 +105,20 @@ fn no_filter_turns_nothing_on() {
     assert!(kernel.ranges.is_empty());
 }
 
+#[test]
+fn reasons_pass_by_both_filters() {
+    // The number of a reason is the length of its pattern here.
+    let passing = |arguments: &[&str]| -> Vec<u32> {
+        let kernel = kernel_filters(arguments);
+        (0..5).filter(|it| kernel.passes_reason(*it)).collect()
+    };
+    assert_eq!(passing(&[]), [0, 1, 2, 3, 4]);
+    assert_eq!(passing(&["--reason", "A,AAA"]), [1, 3]);
+    assert_eq!(passing(&["--exclude-reason", "A,AAA"]), [0, 2, 4]);
+    let both = ["--reason", "A,AAA", "--exclude-reason", "AAA,AA"];
+    assert_eq!(passing(&both), [1]);
+}
+
 /// The ranges of one kind: first and last value.
 fn ranges(kernel: &KernelFilters, kind: RangeKind) -> Vec<(u128, u128)> {
     let of_kind = kernel.ranges.iter().filter(|range| range.kind == kind);

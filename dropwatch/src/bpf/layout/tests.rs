@@ -2,7 +2,7 @@ use super::*;
 use crate::fixture::{KERNELS, btf, btf_with_renamed};
 
 /// What `pahole` says of each kernel, in the order of [`KERNELS`].
-const OFFSETS: [(&str, [u32; 4]); 53] = [
+const OFFSETS: [(&str, [u32; 4]); 54] = [
     ("SKB_NEXT", [0; 4]),
     ("SKB_SK", [24; 4]),
     ("SKB_DEV", [16; 4]),
@@ -41,6 +41,7 @@ const OFFSETS: [(&str, [u32; 4]); 53] = [
     ("SOCKET_INODE", [192; 4]),
     ("NET_INUM", [144, 144, 136, 280]),
     ("TASK_COMM", [2736, 2976, 2976, 3408]),
+    ("TASK_TGID", [2236, 2420, 2436, 2876]),
     ("TASK_GROUP_LEADER", [2296, 2480, 2496, 2936]),
     ("TASK_FILES", [2808, 3048, 3048, 3488]),
     ("TASK_CGROUPS", [3328, 3600, 3584, 4072]),
