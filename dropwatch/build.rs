@@ -1,6 +1,6 @@
 //! Builds the eBPF object that the binary embeds.
 
-use std::{env, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use aya_build::{Package, Toolchain};
@@ -18,15 +18,8 @@ fn main() -> ExitCode {
 
 fn build() -> Result<()> {
     println!("cargo::rerun-if-changed=../dropwatch-common/src");
-    let toolchain = xtask::toolchain::check()?;
-    let path = toolchain.path()?;
     // SAFETY: a build script has one thread here.
-    unsafe {
-        env::set_var("PATH", path);
-        // The eBPF target needs core built from source, which is an unstable
-        // feature of cargo.
-        env::set_var("RUSTC_BOOTSTRAP", "1");
-    }
+    let toolchain = unsafe { xtask::toolchain::prepare_ebpf_build() }?;
     aya_build::build_ebpf(
         [Package {
             name: "dropwatch-ebpf",

@@ -86,15 +86,26 @@ fn formatting(_: &Toolchain) -> Result<Counts> {
 fn lints(_: &Toolchain) -> Result<Counts> {
     let mut cargo = workspace::cargo()?;
     cargo.args(["clippy", "--quiet", "--workspace", "--all-targets"]);
-    cargo.args(["--exclude", "dropwatch-ebpf", "--", "-D", "warnings"]);
+    cargo
+        .args(exclude(EBPF_CRATES))
+        .args(["--", "-D", "warnings"]);
     command::run(&mut cargo)?;
     Ok(Counts::PASSED)
+}
+
+/// The crates that build for the eBPF target only.
+const EBPF_CRATES: &[&str] = &["dropwatch-ebpf", "dropwatch-floor-ebpf"];
+
+/// cargo's flags that leave `crates` of the workspace out.
+fn exclude(crates: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    crates.iter().flat_map(|name| ["--exclude", name])
 }
 
 fn ebpf_lints(toolchain: &Toolchain) -> Result<Counts> {
     let mut cargo = workspace::cargo()?;
     cargo
-        .args(["clippy", "--quiet", "--package", "dropwatch-ebpf"])
+        .args(["clippy", "--quiet"])
+        .args(EBPF_CRATES.iter().flat_map(|name| ["--package", name]))
         .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
         .args(["--", "-D", "warnings"])
         // As aya-build does it for the real build.
@@ -117,7 +128,7 @@ fn ebpf_lints(toolchain: &Toolchain) -> Result<Counts> {
 fn unit_tests(_: &Toolchain) -> Result<Counts> {
     let mut cargo = workspace::cargo()?;
     cargo.args(["test", "--no-fail-fast", "--workspace"]);
-    cargo.args(["--exclude", "dropwatch-ebpf", "--exclude", TESTS]);
+    cargo.args(exclude(EBPF_CRATES)).args(["--exclude", TESTS]);
     let mut counts = count_tests(&mut cargo)?;
     let mut cargo = workspace::cargo()?;
     cargo.args(["test", "--no-fail-fast", "--package", TESTS]);

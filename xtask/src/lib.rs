@@ -1,7 +1,7 @@
-//! What dropwatch's commands share with its build script: where the tools live,
+//! What dropwatch's commands share with its build scripts: where the tools live,
 //! how they are found and how they are brought.
 //!
-//! `dropwatch/build.rs` calls [`toolchain::check`], which changes nothing;
+//! Build scripts call [`toolchain::prepare_ebpf_build`], which installs nothing;
 //! `cargo xtask setup` calls [`toolchain::ensure`], which installs.
 
 pub mod apt;

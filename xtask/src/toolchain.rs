@@ -51,7 +51,7 @@ impl Toolchain {
 }
 
 /// The active toolchain, or what it lacks. Changes nothing.
-pub fn check() -> Result<Toolchain> {
+fn check() -> Result<Toolchain> {
     let compiler = Compiler::active()?;
     let linker = Linker::fitting(&compiler)?;
     ensure!(
@@ -66,6 +66,24 @@ pub fn check() -> Result<Toolchain> {
         compiler.source_dir().display()
     );
     Ok(toolchain(compiler, &linker))
+}
+
+/// The active toolchain, with the environment of this process set up for
+/// aya-build to build eBPF objects with it. Installs nothing.
+///
+/// # Safety
+/// No other thread may run: the environment is changed.
+pub unsafe fn prepare_ebpf_build() -> Result<Toolchain> {
+    let toolchain = check()?;
+    let path = toolchain.path()?;
+    // SAFETY: no other thread runs, as the caller has promised.
+    unsafe {
+        env::set_var("PATH", path);
+        // The eBPF target needs core built from source, which is an unstable
+        // feature of cargo.
+        env::set_var("RUSTC_BOOTSTRAP", "1");
+    }
+    Ok(toolchain)
 }
 
 /// The active toolchain, with what it lacked installed.
