@@ -95,10 +95,31 @@ impl Suite {
         let mut download = self.apt("apt-get");
         download.args(["--quiet", "download", &wanted]);
         command::output(download.current_dir(&debs))?;
-        for deb in fs::read_dir(&debs)? {
-            command::run(Command::new("dpkg").arg("-x").arg(deb?.path()).arg(into))?;
-        }
-        fs::remove_dir_all(&debs).with_context(|| format!("removing {}", debs.display()))
+        unpack_all(&debs, into)
+    }
+
+    /// Downloads `package` with all that it depends on, as if this machine had
+    /// nothing, and unpacks it into `into`: a tree that fits no matter how old the
+    /// libraries of this machine are.
+    pub fn unpack_with_dependencies(&self, package: &Package, into: &Path) -> Result<()> {
+        let Package { name, version } = package;
+        say::progress(format!(
+            "downloading {name} {version} and its libraries from {}",
+            self.name
+        ));
+        let archives = self.dir.join("cache/archives");
+        cache::empty_dir(&archives.join("partial"))?;
+        // The file that tells what is installed.
+        self.write("nothing-installed", "")?;
+        let status = self.dir.join("nothing-installed");
+        let mut install = self.apt("apt-get");
+        install
+            .args(["--quiet", "--yes", "--download-only"])
+            .args(["--no-install-recommends", "--option"])
+            .arg(format!("Dir::State::status={}", status.display()))
+            .args(["install", &format!("{name}={version}")]);
+        command::output(&mut install)?;
+        unpack_all(&archives, into)
     }
 
     fn configure(&self, site: &str) -> Result<()> {
@@ -143,6 +164,17 @@ Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
         command.env("APT_CONFIG", self.dir.join("apt.conf"));
         command
     }
+}
+
+/// Unpacks all packages in the folder `debs`, and removes it.
+fn unpack_all(debs: &Path, into: &Path) -> Result<()> {
+    for deb in fs::read_dir(debs).with_context(|| format!("reading {}", debs.display()))? {
+        let path = deb?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            command::run(Command::new("dpkg").arg("-x").arg(path).arg(into))?;
+        }
+    }
+    fs::remove_dir_all(debs).with_context(|| format!("removing {}", debs.display()))
 }
 
 /// The machine's own suites, as `bookworm` and `bookworm-security`.

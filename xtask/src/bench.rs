@@ -1,19 +1,26 @@
-//! `bench`: what dropwatch costs on this machine, beside what it may cost.
+//! `bench`: what dropwatch costs on this machine, beside the least that is
+//! possible, beside others, and beside what it may cost.
 //!
-//! Runs with and without a tracer take turns, so that whatever else the machine
-//! does hits all of them alike; each figure is a median, with the extremes.
+//! Runs without a tracer and with each of them take turns, so that whatever else
+//! the machine does hits all of them alike; each figure is a median, with the
+//! extremes.
 
 mod account;
+mod bpftrace;
+mod figures;
 mod filters;
 mod flood;
 mod latency;
 mod machine;
 mod report;
 mod summary;
+mod targets;
 mod tracer;
+mod tracers;
 mod work;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -29,38 +36,48 @@ use xtask::{
 
 use crate::{
     bench::{
-        account::Account,
-        filters::FilterSize,
-        flood::{Flood, Generator},
+        figures::{Figures, Session, TracerFigures},
+        flood::{FloodKind, Generator},
         latency::Starts,
         machine::Machine,
         report::Report,
-        tracer::{Sink, Tracer},
+        tracer::{Launch, Tracer},
+        tracers::{ALL, DEFAULT, Programs, Spec, TOP},
         work::WorkDir,
     },
-    build,
+    build, workspace,
 };
 
 /// Name of the processes whose drops are looked at, so that other traffic of
 /// the machine does not count.
-const COMM: &str = "dwflood";
+const COMM: &str = "dwbench";
 
 /// How long to watch a tracer that has nothing to do.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A line with its stack, about.
-const LINE_BYTES: u64 = 512;
+/// A drop with its stack takes less than this, by dropwatch and by bpftrace.
+const RECORD_BYTES: u64 = 768;
+
+/// Flows that `top` has to keep apart.
+const MANY_FLOWS: u32 = 100_000;
+
+/// The kernel measures its programs in a flood of this part of the others' size.
+const STATS_PART: u32 = 5;
 
 /// Options of `cargo xtask bench`.
 #[derive(Args)]
 pub(crate) struct BenchOptions {
-    /// Floods per way to trace.
+    /// Floods per tracer.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
 
     /// Datagrams per flood.
-    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 300_000, value_parser = clap::value_parser!(u32).range(100..))]
     packets: u32,
+
+    /// Datagrams of the flood of which none may be lost.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    flat_out: u32,
 
     /// Payload of a datagram.
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
@@ -69,110 +86,49 @@ pub(crate) struct BenchOptions {
     /// Measure this dropwatch instead of building one.
     #[arg(long, value_name = "FILE")]
     dropwatch: Option<PathBuf>,
+
+    /// Where the report goes [default: docs/benchmarks.md of the project].
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
 }
 
-/// A way to trace a flood.
-struct Way {
-    name: &'static str,
-    flags: &'static [&'static str],
-    /// Most nanoseconds that it should add to a drop, in the kernel.
-    added_target: Option<f64>,
-    /// Most nanoseconds of its own that it should take for a line.
-    own_target: Option<f64>,
-}
-
-const NO_STACK: Way = Way {
-    name: "--no-stack",
-    flags: &["--comm", COMM, "--no-stack"],
-    added_target: Some(500.0),
-    own_target: Some(1000.0),
-};
-const DEFAULT: Way = Way {
-    name: "default",
-    flags: &["--comm", COMM],
-    added_target: None,
-    own_target: None,
-};
-const FILTERED: Way = Way {
-    name: "filtered by --comm",
-    flags: &["--comm", "dwother"],
-    added_target: None,
-    own_target: None,
-};
-const BY_REASON: Way = Way {
-    name: "filtered by reason",
-    // The reason decides first; the name only keeps out what is not the bench's.
-    flags: &["--exclude-reason", "NO_SOCKET", "--comm", COMM],
-    added_target: None,
-    own_target: None,
-};
-const BY_PORT: Way = Way {
-    name: "filtered by --port",
-    flags: &["--port", "1", "--comm", COMM],
-    added_target: None,
-    own_target: None,
-};
-
-/// Everything that the report needs.
-struct Figures {
-    binary_bytes: u64,
-    starts: Starts,
-    /// Part of one processor that an idle tracer uses.
-    idle: f64,
-    /// A flood without a tracer, per round.
-    untraced: Vec<Flood>,
-    ways: Vec<WayFigures>,
-    filters: Vec<FilterSize>,
-}
-
-/// What the floods under one way to trace showed.
-struct WayFigures {
-    way: &'static Way,
-    /// One per round.
-    traced: Vec<Traced>,
-    /// Nanoseconds of a run of the eBPF program, as the kernel measures them.
-    /// Measured apart, for measuring takes time of its own.
-    program_ns: Option<f64>,
-}
-
-/// What one flood under a tracer showed.
-struct Traced {
-    flood: Flood,
-    /// The tracer's own time on a processor.
-    cpu: Duration,
-    program_ns: Option<f64>,
-    peak_kib: u64,
-    account: Account,
-}
-
-/// Measures everything and prints the table. Figures that miss their target
-/// are no failure, for the machine may be busy; a broken account is.
+/// Measures everything, prints the report and writes it. Figures that miss their
+/// target are no failure, for the machine may be busy; a broken account is.
 pub(crate) fn bench(options: &BenchOptions) -> Result<ExitCode> {
     ensure!(
         command::is_root(),
         "measuring needs root: run `sudo -E cargo xtask bench`"
     );
     let toolchain = toolchain::ensure()?;
-    let work = WorkDir::new(u64::from(options.packets) * LINE_BYTES)?;
+    let floor = build::release("dropwatch-floor", "floor", &toolchain)?;
+    let programs = Programs::new(dropwatch(options, &toolchain)?, floor);
+    let most = options.packets.max(options.flat_out);
+    let work = WorkDir::new(u64::from(most) * RECORD_BYTES)?;
     let machine = Machine::new()?;
     let bench = Bench {
-        dropwatch: dropwatch(options, &toolchain)?,
+        options,
+        programs: &programs,
         generator: Generator {
             binary: build::release("dropwatch-tests", "flood", &toolchain)?,
             cpu: machine.generator_cpu(),
-            packets: options.packets,
             size: options.size,
         },
         tracer_cpu: machine.tracer_cpu(),
         work: &work,
     };
-    let figures = bench.measure(options.rounds)?;
-    Report {
+    let figures = bench.measure()?;
+    let report = Report {
         options,
         machine: &machine,
+        programs: &programs,
         figures: &figures,
-    }
-    .print()?;
+    };
+    let text = report.text()?;
+    say::result(&text);
+    let default = workspace::root().join("docs/benchmarks.md");
+    let path = options.report.as_ref().unwrap_or(&default);
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    say::progress(format!("written to {}", path.display()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -185,87 +141,140 @@ fn dropwatch(options: &BenchOptions, toolchain: &Toolchain) -> Result<PathBuf> {
 
 /// What the measurements work with.
 struct Bench<'a> {
-    dropwatch: PathBuf,
+    options: &'a BenchOptions,
+    programs: &'a Programs,
     generator: Generator,
     tracer_cpu: usize,
     work: &'a WorkDir,
 }
 
-impl WayFigures {
-    fn new(way: &'static Way) -> Self {
-        Self {
-            way,
-            traced: Vec::new(),
-            program_ns: None,
-        }
-    }
-}
-
 impl Bench<'_> {
-    fn measure(&self, rounds: u32) -> Result<Figures> {
-        let binary_bytes = file_size(&self.dropwatch)?;
+    fn measure(&self) -> Result<Figures> {
+        let binary_bytes = file_size(&self.programs.dropwatch)?;
         say::progress("starts and lone drops");
-        let starts = Starts::measure(&self.dropwatch, self.work)?;
+        let starts = Starts::measure(self.programs, self.work)?;
         say::progress(format!("nothing to do for {} s", IDLE.as_secs()));
         let idle = self.idle()?;
-        let (untraced, ways) = self.floods(rounds)?;
-        say::progress("filters");
-        let filters = filters::measure(&self.dropwatch, self.work)?;
-        Ok(Figures {
-            filters,
+        let mut figures = Figures {
             binary_bytes,
             starts,
             idle,
-            untraced,
-            ways,
-        })
+            untraced: Vec::new(),
+            tracers: ALL.iter().copied().map(TracerFigures::new).collect(),
+            flat_out: None,
+            many_flows: None,
+            filters: Vec::new(),
+        };
+        self.rounds(&mut figures)?;
+        say::progress(format!("a flood of {} datagrams", self.options.flat_out));
+        let flat_out = self.flood(self.options.flat_out);
+        figures.flat_out = Some(self.session(&DEFAULT, flat_out, false)?);
+        if self.programs.check(&TOP).is_ok() {
+            say::progress(format!("a flood of {MANY_FLOWS} flows"));
+            figures.many_flows = Some(self.many_flows()?);
+        }
+        say::progress("filters");
+        figures.filters = filters::measure(self.programs, self.work)?;
+        Ok(figures)
     }
 
-    fn floods(&self, rounds: u32) -> Result<(Vec<Flood>, Vec<WayFigures>)> {
-        let mut untraced = Vec::new();
-        let all = [&NO_STACK, &DEFAULT, &FILTERED, &BY_REASON, &BY_PORT];
-        let mut ways = all.map(WayFigures::new);
-        for round in 1..=rounds {
-            say::progress(format!("floods, round {round} of {rounds}"));
-            untraced.push(self.generator.run(false)?);
-            for figures in &mut ways {
-                figures.traced.push(self.traced(figures.way, false)?);
+    fn rounds(&self, figures: &mut Figures) -> Result<()> {
+        for tracer in &mut figures.tracers {
+            if let Err(reason) = self.programs.check(tracer.spec) {
+                let reason = format!("{reason:#}");
+                say::progress(format!("left out: {}: {reason}", tracer.spec.name));
+                tracer.left_out = Some(reason);
             }
         }
-        say::progress("floods while the kernel measures the eBPF program");
-        for figures in &mut ways {
-            figures.program_ns = self.traced(figures.way, true)?.program_ns;
+        let rounds = self.options.rounds;
+        let flood = self.flood(self.options.packets);
+        for round in 1..=rounds {
+            say::progress(format!("floods, round {round} of {rounds}"));
+            figures.untraced.push(self.generator.run(flood)?);
+            let measured = figures.tracers.iter_mut();
+            for tracer in measured.filter(|tracer| tracer.left_out.is_none()) {
+                let stats = tracer.spec.program.is_ebpf();
+                tracer
+                    .sessions
+                    .push(self.session(tracer.spec, flood, stats)?);
+            }
         }
-        Ok((untraced, ways.into()))
+        Ok(())
     }
 
-    /// Starts a tracer, floods it, and stops it.
-    fn traced(&self, way: &Way, bpf_stats: bool) -> Result<Traced> {
-        let trace = || -> Result<Traced> {
-            let mut tracer = Tracer::start(&self.dropwatch, way.flags, Sink::File, self.work)?;
+    fn flood(&self, packets: u32) -> FloodKind {
+        FloodKind {
+            packets,
+            flows: 1,
+            bpf_stats: false,
+        }
+    }
+
+    fn many_flows(&self) -> Result<Session> {
+        let kind = FloodKind {
+            packets: self.options.packets.max(2 * MANY_FLOWS),
+            flows: MANY_FLOWS,
+            bpf_stats: false,
+        };
+        self.session(&TOP, kind, false)
+    }
+
+    /// Starts a tracer, floods it and stops it; with `stats`, floods it once more
+    /// while the kernel measures its programs, for that takes time of its own.
+    fn session(&self, spec: &Spec, kind: FloodKind, stats: bool) -> Result<Session> {
+        let trace = || -> Result<Session> {
+            let flood = self.generator.prepare(kind)?;
+            let measured_kind = FloodKind {
+                packets: kind.packets.div_ceil(STATS_PART),
+                bpf_stats: true,
+                ..kind
+            };
+            let measured = stats.then(|| self.generator.prepare(measured_kind));
+            let measured = measured.transpose()?;
+            let mut tracer = self.start(spec, flood.pid())?;
             // After the start, which may use all processors as it does for a user.
             tracer.pin(self.tracer_cpu)?;
-            let (cpu, runs) = (tracer.cpu_time()?, tracer.program_runs()?);
-            let flood = self.generator.run(bpf_stats)?;
+            let cpu = tracer.cpu_time()?;
+            let flood = flood.go()?;
             tracer.wait_until_drained()?;
-            Ok(Traced {
-                cpu: tracer.cpu_time()?.saturating_sub(cpu),
-                program_ns: tracer.program_runs()?.ns_per_run_since(&runs),
-                peak_kib: tracer.peak_memory_kib()?,
-                account: tracer.stop()?,
+            let runs = tracer.program_runs();
+            let mut packets = u64::from(kind.packets);
+            if let Some(measured) = measured {
+                measured.go()?;
+                tracer.wait_until_drained()?;
+                packets += u64::from(measured_kind.packets);
+            }
+            let session = Session {
                 flood,
-            })
+                packets,
+                cpu: tracer.cpu_time()?.saturating_sub(cpu),
+                program_ns: tracer.program_runs().ns_per_run_since(&runs),
+                peak_kib: tracer.peak_memory_kib()?,
+                attached: tracer.attached_after(),
+                records: None,
+                lost: None,
+            };
+            session.ended(&tracer.stop(spec.records)?)
         };
-        trace().with_context(|| format!("tracing a flood, {}", way.name))
+        trace().with_context(|| format!("a flood under {}", spec.name))
     }
 
-    /// Part of one processor that a tracer uses while nothing is dropped.
+    fn start(&self, spec: &Spec, generator: u32) -> Result<Tracer<'_>> {
+        let launch = Launch {
+            program: spec.program,
+            args: &spec.arguments(generator, &self.work.data()),
+            sink: spec.sink,
+        };
+        Tracer::start(&launch, self.programs, self.work)
+    }
+
+    /// Part of one processor that dropwatch uses while nothing is dropped.
     fn idle(&self) -> Result<f64> {
-        let tracer = Tracer::start(&self.dropwatch, DEFAULT.flags, Sink::File, self.work)?;
+        let tracer = self.start(&DEFAULT, 0)?;
         let before = tracer.cpu_time()?;
         thread::sleep(IDLE);
         let used = tracer.cpu_time()?.saturating_sub(before);
-        tracer.stop()?;
+        tracer.stop(tracers::Records::None)?;
         Ok(used.as_secs_f64() / IDLE.as_secs_f64())
     }
 }

@@ -7,6 +7,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     net::{Ipv4Addr, UdpSocket},
     os::{
         fd::{FromRawFd as _, OwnedFd, RawFd},
@@ -28,14 +29,17 @@ const USAGE: &str = "\
 usage: flood [OPTIONS]
   --packets N    how many datagrams [default: 300000]
   --size BYTES   payload of each [default: 100]
+  --flows N      send to that many addresses in turn [default: 1]
   --cpu N        the processor to send from [default: 0]
+  --comm NAME    the name of this process [default: dwflood]
+  --wait         send only when a line comes on standard input
   --bpf-stats    make the kernel measure eBPF programs meanwhile";
-
-/// What the kernel calls this process: dropwatch's `--comm` selects its drops.
-const COMM: &str = "dwflood";
 
 /// Where nobody listens: `discard`, and the namespace is empty.
 const CLOSED_PORT: u16 = 9;
+
+/// Addresses of the loopback network behind its first one, less its broadcast address.
+const MAX_FLOWS: u32 = (1 << 24) - 2;
 
 /// Packets between two looks at the clock: about as long as a tracer sleeps between two looks at
 /// its buffer, and short enough for most to pass without another process on the processor.
@@ -47,7 +51,11 @@ const BPF_ENABLE_STATS: libc::c_int = 32;
 struct Options {
     packets: u32,
     size: usize,
+    flows: u32,
     cpu: usize,
+    /// What the kernel calls this process: dropwatch's `--comm` selects its drops.
+    comm: String,
+    wait: bool,
     bpf_stats: bool,
 }
 
@@ -74,10 +82,16 @@ fn run() -> Result<()> {
     // One CPU, one thread: the kernel then receives where it sent, under this name.
     pin(options.cpu)?;
     let netns = enter_own_netns()?;
-    fs::write("/proc/self/comm", COMM).context("setting the name of this process")?;
+    fs::write("/proc/self/comm", &options.comm).context("setting the name of this process")?;
+    if options.wait {
+        println!("ready");
+        io::stdin()
+            .read_line(&mut String::new())
+            .context("waiting for a line on standard input")?;
+    }
     // The kernel measures until this is closed, so there is nothing to put back.
     let stats = options.bpf_stats.then(enable_bpf_stats).transpose()?;
-    let timing = send(options.packets, options.size)?;
+    let timing = send(&options)?;
     drop(stats);
     println!(
         "packets={} ns_per_packet={:.1} median_ns_per_packet={:.1} netns={netns}",
@@ -90,12 +104,16 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
     let mut options = Options {
         packets: 300_000,
         size: 100,
+        flows: 1,
         cpu: 0,
+        comm: "dwflood".to_owned(),
+        wait: false,
         bpf_stats: false,
     };
     while let Some(arg) = args.next() {
+        let mut value = || args.next().unwrap_or_default();
         let mut number = || -> Result<u32> {
-            let value = args.next().unwrap_or_default();
+            let value = value();
             value
                 .parse()
                 .with_context(|| format!("{arg} needs a number, not {value:?}\n{USAGE}"))
@@ -103,12 +121,19 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
         match arg.as_str() {
             "--packets" => options.packets = number()?,
             "--size" => options.size = number()? as usize,
+            "--flows" => options.flows = number()?,
             "--cpu" => options.cpu = number()? as usize,
+            "--comm" => options.comm = value(),
+            "--wait" => options.wait = true,
             "--bpf-stats" => options.bpf_stats = true,
             _ => bail!("unknown option {arg}\n{USAGE}"),
         }
     }
     ensure!(options.packets > 0, "--packets must be at least 1");
+    ensure!(
+        (1..=MAX_FLOWS).contains(&options.flows),
+        "--flows must be from 1 to {MAX_FLOWS}"
+    );
     Ok(options)
 }
 
@@ -146,20 +171,28 @@ fn enable_bpf_stats() -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn send(packets: u32, size: usize) -> Result<Timing> {
+fn send(options: &Options) -> Result<Timing> {
+    let &Options {
+        packets,
+        size,
+        flows,
+        ..
+    } = options;
     // Not connected: the ICMP errors that come back would make every other send fail.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("binding a UDP socket")?;
     let payload = vec![0_u8; size];
     let mut chunk_ns = Vec::with_capacity(packets.div_ceil(CHUNK) as usize);
-    let mut left = packets;
+    let (mut left, mut flow) = (packets, 0);
     let start = Instant::now();
     let mut chunk_start = start;
     while left > 0 {
         let count = left.min(CHUNK);
         for _ in 0..count {
+            let address = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + flow);
             socket
-                .send_to(&payload, (Ipv4Addr::LOCALHOST, CLOSED_PORT))
+                .send_to(&payload, (address, CLOSED_PORT))
                 .context("sending a datagram")?;
+            flow = if flow + 1 < flows { flow + 1 } else { 0 };
         }
         left -= count;
         let now = Instant::now();

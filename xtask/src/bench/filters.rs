@@ -1,12 +1,11 @@
 //! What filters cost: the instructions that the verifier leaves of the program.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use crate::bench::{
     COMM,
-    tracer::{Sink, Tracer},
+    tracer::{Launch, Sink, Tracer},
+    tracers::{Program, Programs, Records},
     work::WorkDir,
 };
 
@@ -39,10 +38,10 @@ pub(super) struct FilterSize {
 }
 
 /// Loads the program with each filter; the first one is without any.
-pub(super) fn measure(dropwatch: &Path, work: &WorkDir) -> Result<Vec<FilterSize>> {
+pub(super) fn measure(programs: &Programs, work: &WorkDir) -> Result<Vec<FilterSize>> {
     let sizes = FILTERS.iter().map(|flags| {
         let name = flags.join(" ");
-        let instructions = instructions(dropwatch, flags, work)
+        let instructions = instructions(programs, flags, work)
             .with_context(|| format!("loading the program with the filter '{name}'"))?;
         Ok(FilterSize {
             flags: name,
@@ -52,12 +51,17 @@ pub(super) fn measure(dropwatch: &Path, work: &WorkDir) -> Result<Vec<FilterSize
     sizes.collect()
 }
 
-fn instructions(dropwatch: &Path, flags: &[&str], work: &WorkDir) -> Result<f64> {
+fn instructions(programs: &Programs, flags: &[&str], work: &WorkDir) -> Result<f64> {
     let own = ["-v", "--no-stack", "--comm", COMM];
-    let flags: Vec<&str> = own.iter().chain(flags).copied().collect();
-    let tracer = Tracer::start(dropwatch, &flags, Sink::File, work)?;
+    let flags = own.iter().chain(flags).map(|flag| (*flag).to_owned());
+    let launch = Launch {
+        program: Program::Dropwatch,
+        args: &flags.collect::<Vec<_>>(),
+        sink: Sink::File,
+    };
+    let tracer = Tracer::start(&launch, programs, work)?;
     let said = tracer.stderr()?;
-    tracer.stop()?;
+    tracer.stop(Records::None)?;
     let line = said.lines().find(|line| line.ends_with(" instructions"));
     let number = line.and_then(|line| line.rsplit(' ').nth(1)?.parse().ok());
     number.with_context(|| format!("dropwatch does not say how many instructions: {said}"))

@@ -1,16 +1,36 @@
 //! The generator of drops, `tests/src/bin/flood.rs`.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Stdio},
+};
 
-use anyhow::{Context, Result};
-use xtask::command;
+use anyhow::{Context, Result, ensure};
 
-/// Sends a flood of datagrams that the kernel drops.
+use crate::bench::COMM;
+
+/// Sends floods of datagrams that the kernel drops.
 pub(super) struct Generator {
     pub(super) binary: PathBuf,
     pub(super) cpu: usize,
-    pub(super) packets: u32,
     pub(super) size: u16,
+}
+
+/// What a flood is.
+#[derive(Clone, Copy)]
+pub(super) struct FloodKind {
+    pub(super) packets: u32,
+    /// Destinations that take turns.
+    pub(super) flows: u32,
+    /// Whether the kernel measures its eBPF programs meanwhile.
+    pub(super) bpf_stats: bool,
+}
+
+/// A generator that is set up and waits for the word. Killed if it is dropped.
+pub(super) struct PreparedFlood {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
 }
 
 /// Nanoseconds that the generator took for a packet.
@@ -23,16 +43,69 @@ pub(super) struct Flood {
 }
 
 impl Generator {
-    /// Sends one flood; the kernel measures its eBPF programs meanwhile if
-    /// `bpf_stats` says so.
-    pub(super) fn run(&self, bpf_stats: bool) -> Result<Flood> {
-        let mut flood = Command::new(&self.binary);
-        flood
-            .args(["--packets", &self.packets.to_string()])
+    /// Starts a generator, so that a tracer which is started later can find its
+    /// process, and does not see how it is set up.
+    pub(super) fn prepare(&self, kind: FloodKind) -> Result<PreparedFlood> {
+        let mut command = Command::new(&self.binary);
+        command
+            .args([
+                "--wait",
+                "--comm",
+                COMM,
+                "--packets",
+                &kind.packets.to_string(),
+            ])
             .args(["--size", &self.size.to_string()])
+            .args(["--flows", &kind.flows.to_string()])
             .args(["--cpu", &self.cpu.to_string()])
-            .args(bpf_stats.then_some("--bpf-stats"));
-        Flood::parse(&command::output(&mut flood)?)
+            .args(kind.bpf_stats.then_some("--bpf-stats"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut process = command.spawn().context("starting the generator")?;
+        let stdout = process
+            .stdout
+            .take()
+            .context("no output of the generator")?;
+        let mut flood = PreparedFlood {
+            process,
+            stdout: BufReader::new(stdout),
+        };
+        let mut line = String::new();
+        flood.stdout.read_line(&mut line)?;
+        ensure!(line == "ready\n", "the generator is not ready: {line:?}");
+        Ok(flood)
+    }
+
+    /// Sends one flood.
+    pub(super) fn run(&self, kind: FloodKind) -> Result<Flood> {
+        self.prepare(kind)?.go()
+    }
+}
+
+impl PreparedFlood {
+    /// The process that sends.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Lets the flood go and waits until all is sent.
+    pub(super) fn go(mut self) -> Result<Flood> {
+        let stdin = self.process.stdin.as_mut();
+        let stdin = stdin.context("no input of the generator")?;
+        stdin.write_all(b"go\n").context("starting the flood")?;
+        let mut output = String::new();
+        self.stdout.read_to_string(&mut output)?;
+        let status = self.process.wait().context("waiting for the generator")?;
+        ensure!(status.success(), "the generator failed: {output}");
+        Flood::parse(&output)
+    }
+}
+
+impl Drop for PreparedFlood {
+    fn drop(&mut self) {
+        // Both fail only if it has ended, as it has after `go`.
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     io::{BufRead, BufReader},
     net::{Ipv4Addr, UdpSocket},
-    path::Path,
     process::ChildStdout,
     thread,
     time::{Duration, Instant},
@@ -12,8 +11,9 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::bench::{
-    COMM, DEFAULT,
-    tracer::{Sink, Tracer},
+    COMM,
+    tracer::{Launch, Sink, Tracer},
+    tracers::{Program, Programs, Records},
     work::WorkDir,
 };
 
@@ -44,23 +44,28 @@ pub(super) struct Starts {
 
 impl Starts {
     /// Starts dropwatch a number of times.
-    pub(super) fn measure(dropwatch: &Path, work: &WorkDir) -> Result<Self> {
+    pub(super) fn measure(programs: &Programs, work: &WorkDir) -> Result<Self> {
         thread::scope(|scope| {
             // A drop belongs to the thread that sends, and this one's name is
             // what dropwatch looks for.
             thread::Builder::new()
                 .name(COMM.to_owned())
-                .spawn_scoped(scope, || Self::measure_here(dropwatch, work))
+                .spawn_scoped(scope, || Self::measure_here(programs, work))
                 .context("starting a thread")?
                 .join()
                 .map_err(|panic| anyhow!("measuring starts panicked: {panic:?}"))?
         })
     }
 
-    fn measure_here(dropwatch: &Path, work: &WorkDir) -> Result<Self> {
+    fn measure_here(programs: &Programs, work: &WorkDir) -> Result<Self> {
         let mut starts = Self::default();
         for number in 1..=STARTS {
-            let mut tracer = Tracer::start(dropwatch, DEFAULT.flags, Sink::Pipe, work)?;
+            let launch = Launch {
+                program: Program::Dropwatch,
+                args: &["--comm", COMM].map(str::to_owned),
+                sink: Sink::Pipe,
+            };
+            let mut tracer = Tracer::start(&launch, programs, work)?;
             starts.attached.push(tracer.attached_after());
             let mut dropper = LoneDropper::new(tracer.take_stdout()?)?;
             starts.first_drops.push(dropper.drop_one()?);
@@ -69,7 +74,7 @@ impl Starts {
                     starts.later_drops.push(dropper.drop_one()?);
                 }
             }
-            tracer.stop()?;
+            tracer.stop(Records::None)?;
         }
         Ok(starts)
     }

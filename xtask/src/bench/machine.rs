@@ -9,14 +9,17 @@ pub(super) struct Machine {
     kernel: String,
     processor: String,
     processors: usize,
+    is_virtual: bool,
     load_before: String,
 }
 
 impl Machine {
     pub(super) fn new() -> Result<Self> {
+        let cpuinfo = read("/proc/cpuinfo")?;
         Ok(Self {
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            processor: processor_model(&read("/proc/cpuinfo")?),
+            processor: processor_model(&cpuinfo),
+            is_virtual: is_virtual(&cpuinfo),
             processors: thread::available_parallelism()
                 .context("counting processors")?
                 .get(),
@@ -37,10 +40,15 @@ impl Machine {
     /// Kernel, processors, and how busy others keep the machine.
     pub(super) fn describe(&self) -> Result<String> {
         Ok(format!(
-            "kernel {}, {} x {}, load {} before and {} after",
-            self.kernel,
+            "kernel {}, {} x {}{}, load {} before and {} after",
+            release(&self.kernel),
             self.processors,
             self.processor,
+            if self.is_virtual {
+                " (virtual machine)"
+            } else {
+                ""
+            },
             self.load_before,
             load()?
         ))
@@ -53,6 +61,17 @@ fn processor_model(cpuinfo: &str) -> String {
         .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
         .map_or(std::env::consts::ARCH, |(_, model)| model)
         .to_owned()
+}
+
+/// The processor's flag tells guests that they are.
+fn is_virtual(cpuinfo: &str) -> bool {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor"))
+}
+
+/// The version of the kernel, without the name that its builder gave it.
+fn release(kernel: &str) -> &str {
+    kernel.split('-').next().unwrap_or(kernel)
 }
 
 /// Processes that wanted to run, on average of the last minute.

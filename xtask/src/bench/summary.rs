@@ -25,8 +25,8 @@ impl Summary {
     }
 
     /// Sums up `times`, in milliseconds.
-    pub(super) fn of_ms(times: &[Duration]) -> Self {
-        Self::of(times.iter().map(|time| time.as_secs_f64() * 1e3))
+    pub(super) fn of_ms<'a>(times: impl IntoIterator<Item = &'a Duration>) -> Self {
+        Self::of(times.into_iter().map(|time| time.as_secs_f64() * 1e3))
     }
 }
 

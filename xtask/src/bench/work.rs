@@ -38,24 +38,32 @@ impl WorkDir {
         self.0.join("ready")
     }
 
-    /// dropwatch's standard output, if it is a file.
+    /// A tracer's standard output, if it is a file.
     pub(super) fn stdout(&self) -> PathBuf {
         self.0.join("stdout")
     }
 
-    /// dropwatch's standard error.
+    /// What a tracer writes that has a file of its own for it.
+    pub(super) fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// A tracer's standard error.
     pub(super) fn stderr(&self) -> PathBuf {
         self.0.join("stderr")
     }
 
-    /// Removes the sign that the tracer before was ready.
+    /// Removes what the tracer before has left, but for its output.
     pub(super) fn clear(&self) -> Result<()> {
-        match fs::remove_file(self.ready_file()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).context("removing the ready file")
+        for file in [self.ready_file(), self.data()] {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("removing {}", file.display()));
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn path(&self) -> &Path {
