@@ -42,7 +42,7 @@ use crate::{
         machine::Machine,
         report::Report,
         tracer::{Launch, Tracer},
-        tracers::{ALL, DEFAULT, Programs, Spec, TOP},
+        tracers::{ALL, DEFAULT, MANY_FLOWS, Programs, Spec},
         work::WorkDir,
     },
     build, workspace,
@@ -58,8 +58,8 @@ const IDLE: Duration = Duration::from_secs(10);
 /// A drop with its stack takes less than this, by dropwatch and by bpftrace.
 const RECORD_BYTES: u64 = 768;
 
-/// Flows that `top` has to keep apart.
-const MANY_FLOWS: u32 = 100_000;
+/// Flows that some views have to keep apart.
+const FLOWS: u32 = 100_000;
 
 /// The kernel measures its programs in a flood of this part of the others' size.
 const STATS_PART: u32 = 5;
@@ -162,17 +162,14 @@ impl Bench<'_> {
             untraced: Vec::new(),
             tracers: ALL.iter().copied().map(TracerFigures::new).collect(),
             flat_out: None,
-            many_flows: None,
+            many_flows: Vec::new(),
             filters: Vec::new(),
         };
         self.rounds(&mut figures)?;
         say::progress(format!("a flood of {} datagrams", self.options.flat_out));
         let flat_out = self.flood(self.options.flat_out);
         figures.flat_out = Some(self.session(&DEFAULT, flat_out, false)?);
-        if self.programs.check(&TOP).is_ok() {
-            say::progress(format!("a flood of {MANY_FLOWS} flows"));
-            figures.many_flows = Some(self.many_flows()?);
-        }
+        figures.many_flows = self.many_flows()?;
         say::progress("filters");
         figures.filters = filters::measure(self.programs, self.work)?;
         Ok(figures)
@@ -210,13 +207,19 @@ impl Bench<'_> {
         }
     }
 
-    fn many_flows(&self) -> Result<Session> {
+    fn many_flows(&self) -> Result<Vec<(&'static str, Session)>> {
         let kind = FloodKind {
-            packets: self.options.packets.max(2 * MANY_FLOWS),
-            flows: MANY_FLOWS,
+            packets: self.options.packets.max(2 * FLOWS),
+            flows: FLOWS,
             bpf_stats: false,
         };
-        self.session(&TOP, kind, false)
+        let specs = MANY_FLOWS.iter();
+        let there = specs.filter(|spec| self.programs.check(spec).is_ok());
+        let sessions = there.map(|spec| {
+            say::progress(spec.name);
+            Ok((spec.name, self.session(spec, kind, false)?))
+        });
+        sessions.collect()
     }
 
     /// Starts a tracer, floods it and stops it; with `stats`, floods it once more

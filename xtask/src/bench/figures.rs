@@ -20,8 +20,8 @@ pub(super) struct Figures {
     pub(super) tracers: Vec<TracerFigures>,
     /// The flood of which none may be lost.
     pub(super) flat_out: Option<Session>,
-    /// A flood of many flows under `top`.
-    pub(super) many_flows: Option<Session>,
+    /// A flood of many flows, by the name of the tracer that kept them apart.
+    pub(super) many_flows: Vec<(&'static str, Session)>,
     pub(super) filters: Vec<FilterSize>,
 }
 
@@ -188,7 +188,7 @@ pub(super) fn example(tracers: &[(&'static Spec, [f64; 2], u64)]) -> Figures {
         untraced: vec![flood(5000.0), flood(6000.0)],
         tracers: tracers.collect(),
         flat_out: Some(session(6000.0, 1000)),
-        many_flows: None,
+        many_flows: Vec::new(),
         filters: Vec::new(),
     }
 }

@@ -11,7 +11,7 @@ use crate::bench::{
     machine::Machine,
     summary::Summary,
     targets::{self, Target},
-    tracers::{ALL, Program, Programs},
+    tracers::{ALL, MANY_FLOWS, Program, Programs},
 };
 
 /// What was measured how, and what is fair to know about it.
@@ -32,14 +32,15 @@ memory that was filled before.
   wrote. What was lost is in no line, but what was done for it counts.
 - **Lost**: drops that the tracer should have written and that are not in its output.
   A drop that is lost is cheap: where much is lost, the kernel time is too good.
+- **Peak memory**: of the process. The maps of eBPF programs are the kernel's memory.
 - **Attach**: from the start of the process until drops are seen: dropwatch says so
   itself; of the others, the kernel knows the program's link; of perf, until it writes
   the first bytes of its file, shortly after which it counts.
 
 The bare programs are the project's own (`floor/`): one returns at once, one asks for the
 stack's id with the depth that dropwatch has by default. Ratios are taken round by
-round. Retis, pwru, nettrace and others are left out: they have no common way to tell
-that they are ready and what they lost.
+round. Retis, pwru, nettrace and others are not measured, though they may be installed:
+nobody has taught the bench to start them and to read what they lost.
 ";
 
 /// All there is to tell.
@@ -114,7 +115,7 @@ impl Report<'_> {
             packets.div_ceil(STATS_PART),
             self.machine.tracer_cpu()
         );
-        for spec in ALL {
+        for spec in ALL.iter().copied().chain(&MANY_FLOWS) {
             text += &spec.shown();
             text.push('\n');
         }

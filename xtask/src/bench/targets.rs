@@ -1,11 +1,11 @@
 //! What dropwatch may cost at most, most of it beside others in the same run.
 
 use crate::bench::{
-    figures::{Figures, Metric, Session},
+    figures::{Figures, Metric},
     summary::Summary,
     tracers::{
-        BPFTRACE, BPFTRACE_COUNT, BPFTRACE_STACK, DEFAULT, EMPTY, FILTERED, NO_STACK, STACK_ID,
-        SUMMARY, Spec, TOP,
+        BPFTRACE, BPFTRACE_COUNT, BPFTRACE_STACK, DEFAULT, EMPTY, FILTERED, MANY_FLOWS, NO_STACK,
+        STACK_ID, SUMMARY, Spec, TOP,
     },
 };
 
@@ -145,15 +145,13 @@ fn absolute(figures: &Figures) -> Vec<Target> {
         at_most,
         unit,
     };
-    let of_session = |session: &Option<Session>, value: fn(&Session) -> Option<f64>| {
-        Summary::of(session.as_ref().and_then(value))
-    };
     let flat_out = figures.flat_out.as_ref();
     let packets = flat_out.map_or(0, |session| session.packets);
-    vec![
+    let lost = flat_out.and_then(|session| session.lost);
+    let mut targets = vec![
         target(
             &format!("dropwatch: lost of {packets} at full speed"),
-            of_session(&figures.flat_out, |session| session.lost.map(|n| n as f64)),
+            Summary::of(lost.map(|lost| lost as f64)),
             0.0,
             "drops",
         ),
@@ -161,12 +159,6 @@ fn absolute(figures: &Figures) -> Vec<Target> {
             "dropwatch: peak memory",
             figures.metric(&DEFAULT, Metric::Memory),
             32.0,
-            "MB",
-        ),
-        target(
-            "dropwatch top, 100,000 flows: peak memory",
-            of_session(&figures.many_flows, |session| Some(session.peak_mb())),
-            64.0,
             "MB",
         ),
         target(
@@ -187,7 +179,18 @@ fn absolute(figures: &Figures) -> Vec<Target> {
             1.0,
             "ms",
         ),
-    ]
+    ];
+    targets.extend(MANY_FLOWS.iter().map(|spec| {
+        let sessions = figures.many_flows.iter();
+        let peaks = sessions.filter(|(name, _)| *name == spec.name);
+        target(
+            &format!("{}: {}", spec.name, Metric::Memory.name()),
+            Summary::of(peaks.map(|(_, session)| session.peak_mb())),
+            64.0,
+            "MB",
+        )
+    }));
+    targets
 }
 
 #[cfg(test)]
@@ -214,7 +217,7 @@ mod tests {
         assert_eq!(met("added per drop, to empty program"), None);
         assert_eq!(met("the first after a start"), Some(false));
         assert_eq!(met("later ones"), Some(true));
-        assert_eq!(met("100,000 flows"), None);
+        assert_eq!(met("top, 100,000 flows"), None);
         assert_eq!(met("lost of 1000"), Some(true));
     }
 }

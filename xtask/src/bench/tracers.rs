@@ -115,12 +115,23 @@ pub(super) const SUMMARY: Spec = Spec {
 };
 pub(super) const TOP: Spec = Spec {
     name: "dropwatch top",
-    args: &["top", "--comm", COMM],
+    args: &["top", "--by", "reason", "--comm", COMM],
     sink: Sink::Terminal,
-    records: Records::None,
-    beside: Some(&BPFTRACE_COUNT),
-    ..DEFAULT
+    ..SUMMARY
 };
+/// Views that have to keep many flows apart.
+pub(super) const MANY_FLOWS: [Spec; 2] = [
+    Spec {
+        name: "dropwatch summary, 100,000 flows",
+        args: &["summary", "--by", "saddr,daddr,dport", "--comm", COMM],
+        ..SUMMARY
+    },
+    Spec {
+        name: "dropwatch top, 100,000 flows",
+        args: &["top", "--by", "saddr,daddr,dport", "--comm", COMM],
+        ..TOP
+    },
+];
 pub(super) const BPFTRACE: Spec = Spec {
     name: "bpftrace, printf",
     program: Program::Bpftrace,
@@ -338,14 +349,16 @@ fn perf() -> Result<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::{ALL, DEFAULT, PERF, SUMMARY};
+    use super::{ALL, DEFAULT, MANY_FLOWS, PERF, SUMMARY};
 
     #[test]
     fn every_tracer_has_a_name_of_its_own() {
-        let mut names: Vec<_> = ALL.iter().map(|spec| spec.name).collect();
+        let all = ALL.iter().copied().chain(&MANY_FLOWS);
+        let mut names: Vec<_> = all.map(|spec| spec.name).collect();
+        let count = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), ALL.len());
+        assert_eq!(names.len(), count);
     }
 
     #[test]
