@@ -52,10 +52,12 @@ enum Verb {
     Test(TestOptions),
     /// Run the scenarios, or a command, in real Debian kernels under qemu.
     Vm(VmOptions),
-    /// Measure what dropwatch costs on this machine, beside what it may cost.
+    /// Measure what dropwatch costs on this machine, beside others and what it may cost.
     ///
-    /// Takes about two minutes and needs root. The machine should have nothing
-    /// else to do. Fails only if dropwatch's account does not add up.
+    /// Takes about seven minutes, needs root, and writes docs/benchmarks.md. The
+    /// machine should have nothing else to do. Debian's bpftrace is fetched into
+    /// the user's cache folder, perf installed. Fails only if dropwatch's account
+    /// does not add up.
     Bench(BenchOptions),
     /// For developers: write tests/fixtures/LABEL from what a kernel says about itself.
     ///

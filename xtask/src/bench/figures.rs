@@ -136,10 +136,17 @@ impl Figures {
     }
 
     /// One figure of a tracer to the same one of another, round by round.
+    ///
+    /// A round in which the other's is not above zero, as it can be where noise hides
+    /// what it costs, says nothing.
     pub(super) fn ratio(&self, spec: &Spec, other: &Spec, metric: Metric) -> Summary {
         let (ours, theirs) = (self.rounds(spec, metric), self.rounds(other, metric));
         let pairs = ours.into_iter().zip(theirs);
-        Summary::of(pairs.filter_map(|(ours, theirs)| Some(ours? / theirs?)))
+        let ratio = |(ours, theirs): (Option<f64>, Option<f64>)| {
+            let theirs = theirs.filter(|theirs| *theirs > 0.0)?;
+            Some(ours? / theirs)
+        };
+        Summary::of(pairs.filter_map(ratio))
     }
 
     fn rounds(&self, spec: &Spec, metric: Metric) -> Vec<Option<f64>> {
@@ -231,6 +238,16 @@ mod tests {
         assert!(figures.metric(&EMPTY, Metric::Cpu).median.is_nan());
         let ratio = figures.ratio(&EMPTY, &PERF, Metric::Added);
         assert!(ratio.median.is_nan());
+    }
+
+    #[test]
+    fn rounds_that_noise_has_spoiled_give_no_ratio() {
+        let figures = example(&[
+            (&NO_STACK, [5500.0, 6500.0], 1000),
+            (&EMPTY, [4900.0, 6250.0], 0),
+        ]);
+        let ratio = figures.ratio(&NO_STACK, &EMPTY, Metric::Added);
+        assert_eq!(ratio, summary(2.0, 2.0, 2.0));
     }
 
     #[test]

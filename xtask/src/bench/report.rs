@@ -39,7 +39,7 @@ memory that was filled before.
 
 The bare programs are the project's own (`floor/`): one returns at once, one asks for the
 stack's id with the depth that dropwatch has by default. Ratios are taken round by
-round. Retis, pwru, nettrace and others are not measured, though they may be installed:
+round; a round in which the other tracer seems to cost nothing is noise and gives none. Retis, pwru, nettrace and others are not measured, though they may be installed:
 nobody has taught the bench to start them and to read what they lost.
 ";
 
@@ -128,7 +128,7 @@ fn aims(targets: &[Target]) -> String {
         let met = match target.is_met() {
             Some(true) => "yes",
             Some(false) => "**no**",
-            None => "not measured",
+            None => "can't tell",
         };
         vec![
             target.figure.clone(),
@@ -318,7 +318,7 @@ mod tests {
         let rows = [
             "added per drop, to bpftrace, printf | 0.08 x | 0.1 x | yes |\n",
             "per line, to bpftrace, printf | 0.90 x | 0.1 x | **no** |\n",
-            "100,000 flows: peak memory | - | 64 MB | not measured |\n",
+            "100,000 flows: peak memory | - | 64 MB | can't tell |\n",
         ];
         for row in rows {
             assert!(text.contains(row), "{text}");

@@ -92,10 +92,11 @@ const RATIOS: &[RatioTarget] = &[
 ];
 
 impl Target {
-    /// Whether the median is low enough; `None` if nothing was measured.
+    /// Whether the median is low enough; `None` if nothing was measured, or less than
+    /// nothing, which is noise.
     pub(super) fn is_met(&self) -> Option<bool> {
         let median = self.seen.median;
-        (!median.is_nan()).then_some(median <= self.at_most)
+        (median >= 0.0).then_some(median <= self.at_most)
     }
 }
 
@@ -198,7 +199,7 @@ mod tests {
     use super::targets;
     use crate::bench::{
         figures::example,
-        tracers::{BPFTRACE, NO_STACK},
+        tracers::{BPFTRACE, DEFAULT, NO_STACK, STACK_ID},
     };
 
     #[test]
@@ -206,6 +207,8 @@ mod tests {
         let figures = example(&[
             (&NO_STACK, [5500.0, 6500.0], 1000),
             (&BPFTRACE, [11_000.0, 12_000.0], 1000),
+            (&DEFAULT, [4900.0, 5900.0], 1000),
+            (&STACK_ID, [9000.0, 9000.0], 0),
         ]);
         let targets = targets(&figures);
         let met = |part: &str| {
@@ -215,6 +218,7 @@ mod tests {
         assert_eq!(met("added per drop, to bpftrace, printf"), Some(true));
         assert_eq!(met("own processor time per line, to"), Some(false));
         assert_eq!(met("added per drop, to empty program"), None);
+        assert_eq!(met("added per drop, to bare stack-id"), None);
         assert_eq!(met("the first after a start"), Some(false));
         assert_eq!(met("later ones"), Some(true));
         assert_eq!(met("top, 100,000 flows"), None);
