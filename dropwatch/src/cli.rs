@@ -43,6 +43,7 @@ impl Cli {
         match &self.command {
             None => self.lines.diagnostic.verbose,
             Some(Command::Summary(args)) => args.diagnostic.verbose,
+            Some(Command::Top(args)) => args.diagnostic.verbose,
         }
     }
 }
@@ -52,6 +53,51 @@ impl Cli {
 pub enum Command {
     /// Count drops in the kernel, by reason and call site or what --by says
     Summary(SummaryArgs),
+    /// Watch drops by reason, call site and flow, on the full screen
+    Top(TopArgs),
+}
+
+/// `dropwatch top`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = TOP_KEYS, max_term_width = 100)]
+pub struct TopArgs {
+    /// Which drops to count.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// What tells groups apart
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT,...",
+        value_delimiter = ',',
+        default_value = "reason,at,proto,saddr,daddr,dport",
+        help_heading = "Output"
+    )]
+    pub by: Vec<Dimension>,
+
+    /// Time between two looks at the counts, as 500ms, 1s or 5s
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1s",
+        help_heading = "Output"
+    )]
+    pub interval: String,
+
+    /// Most groups that are told apart; what comes later is counted as other
+    ///
+    /// By default as many as fit into 64 MiB of the kernel's memory, 131072 at most.
+    #[arg(long, value_name = "N", help_heading = "Capture")]
+    pub max_groups: Option<u32>,
+
+    /// How to capture.
+    #[command(flatten)]
+    pub capture: CaptureArgs,
+
+    /// What else to say.
+    #[command(flatten)]
+    pub diagnostic: DiagnosticArgs,
 }
 
 /// `dropwatch summary`
@@ -408,6 +454,13 @@ pub struct FilterArgs {
     #[arg(long)]
     pub hide_expected: bool,
 }
+
+const TOP_KEYS: &str = "\
+Keys: arrows and Enter go from reasons to call sites, flows and packets, Esc goes
+back, / filters, < > r sort, Space pauses, ? shows all keys, q quits.
+
+The kernel counts, as for summary; of each group and processor it sends a packet
+each second. The account goes to standard error at the end.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:

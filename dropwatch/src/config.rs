@@ -7,7 +7,9 @@ use clap::ValueEnum as _;
 use dropwatch_common::limit::RateLimit;
 
 use crate::{
-    cli::{CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, SummaryArgs, SummaryFormat},
+    cli::{
+        CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, SummaryArgs, SummaryFormat, TopArgs,
+    },
     filter::Filters,
     format::{ExtraField, TextOptions},
     groups::Dimension,
@@ -90,15 +92,58 @@ pub enum View {
     },
     /// How many there are in each group.
     Summary(SummaryOptions),
+    /// The same, live, on the full screen.
+    Top(TopOptions),
+}
+
+impl View {
+    /// How drops are grouped; `None` where each becomes a line.
+    #[must_use]
+    pub fn grouping(&self) -> Option<&Grouping> {
+        match self {
+            Self::Lines { .. } => None,
+            Self::Summary(options) => Some(&options.grouping),
+            Self::Top(options) => Some(&options.grouping),
+        }
+    }
+}
+
+/// How drops are grouped.
+#[derive(Clone, Debug)]
+pub struct Grouping {
+    /// What tells groups apart: each once, in the order of the columns.
+    pub by: Vec<Dimension>,
+    /// Most groups; `None` for as many as the memory for them allows.
+    pub max_groups: Option<u32>,
+}
+
+impl Grouping {
+    fn new(mut by: Vec<Dimension>, max_groups: Option<u32>) -> Result<Self> {
+        by.sort_unstable();
+        by.dedup();
+        ensure!(max_groups != Some(0), "--max-groups takes at least 1");
+        Ok(Self { by, max_groups })
+    }
+
+    fn has_stack(&self) -> bool {
+        self.by.contains(&Dimension::Stack)
+    }
+}
+
+/// What the live view looks like.
+#[derive(Clone, Debug)]
+pub struct TopOptions {
+    /// How drops are grouped.
+    pub grouping: Grouping,
+    /// Time between two looks at the counts.
+    pub interval: Duration,
 }
 
 /// How groups are made and printed.
 #[derive(Clone, Debug)]
 pub struct SummaryOptions {
-    /// What tells groups apart: each once, in the order of the columns.
-    pub by: Vec<Dimension>,
-    /// Most groups; `None` for as many as the memory for them allows.
-    pub max_groups: Option<u32>,
+    /// How drops are grouped.
+    pub grouping: Grouping,
     /// How often to print them; `None` for once, at the end.
     pub interval: Option<Duration>,
     /// How to print them.
@@ -114,13 +159,38 @@ impl Config {
         match cli.command {
             None => Self::for_lines(cli.lines),
             Some(Command::Summary(args)) => Self::for_summary(args),
+            Some(Command::Top(args)) => Self::for_top(args),
         }
+    }
+
+    fn for_top(args: TopArgs) -> Result<Self> {
+        let TopArgs {
+            filter,
+            by,
+            interval,
+            max_groups,
+            capture,
+            diagnostic,
+        } = args;
+        let grouping = Grouping::new(by, max_groups)?;
+        Ok(Self {
+            stack_depth: if grouping.has_stack() {
+                DEFAULT_STACK_DEPTH
+            } else {
+                0
+            },
+            view: View::Top(TopOptions {
+                grouping,
+                interval: parse_time("--interval", &interval)?,
+            }),
+            ..Self::capturing(Filters::new(filter)?, capture, diagnostic)?
+        })
     }
 
     fn for_summary(args: SummaryArgs) -> Result<Self> {
         let SummaryArgs {
             filter,
-            mut by,
+            by,
             interval,
             output,
             stack,
@@ -128,9 +198,7 @@ impl Config {
             capture,
             diagnostic,
         } = args;
-        by.sort_unstable();
-        by.dedup();
-        ensure!(max_groups != Some(0), "--max-groups takes at least 1");
+        let grouping = Grouping::new(by, max_groups)?;
         ensure!(
             (1..=MAX_STACK_DEPTH).contains(&stack),
             "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {stack}"
@@ -138,14 +206,9 @@ impl Config {
         let interval = interval.as_deref();
         Ok(Self {
             // Without the stack nobody looks at it.
-            stack_depth: if by.contains(&Dimension::Stack) {
-                stack
-            } else {
-                0
-            },
+            stack_depth: if grouping.has_stack() { stack } else { 0 },
             view: View::Summary(SummaryOptions {
-                by,
-                max_groups,
+                grouping,
                 interval: interval
                     .map(|text| parse_time("--interval", text))
                     .transpose()?,
@@ -244,11 +307,11 @@ impl Config {
     /// Only user space knows the class of a drop.
     #[must_use]
     pub fn group_by(&self) -> u32 {
-        match &self.view {
-            View::Summary(options) if !self.filters.hide_expected => {
-                options.by.iter().fold(0, |bits, by| bits | by.bit())
+        match self.view.grouping() {
+            Some(grouping) if !self.filters.hide_expected => {
+                grouping.by.iter().fold(0, |bits, by| bits | by.bit())
             }
-            View::Summary(_) | View::Lines { .. } => 0,
+            Some(_) | None => 0,
         }
     }
 
@@ -430,7 +493,7 @@ mod tests {
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         let fields = |text| match config(&["--fields", text]).unwrap().view {
             View::Lines { text, .. } => text.fields,
-            View::Summary(_) => panic!("lines were asked for"),
+            View::Summary(_) | View::Top(_) => panic!("lines were asked for"),
         };
         assert_eq!(fields("+skb"), [ExtraField::Skb]);
         assert_eq!(fields("all").len(), ExtraField::value_variants().len());
@@ -442,16 +505,19 @@ mod tests {
             let config = config(&[&["summary"], arguments].concat()).unwrap();
             match config.view.clone() {
                 View::Summary(options) => (config, options),
-                View::Lines { .. } => panic!("a summary was asked for"),
+                View::Lines { .. } | View::Top(_) => panic!("a summary was asked for"),
             }
         };
         let (config, options) = summary(&[]);
-        assert_eq!(options.by, [Dimension::Reason, Dimension::At]);
+        assert_eq!(options.grouping.by, [Dimension::Reason, Dimension::At]);
         assert_eq!(config.group_by(), by::REASON | by::LOCATION);
         assert_eq!(config.stack_depth, 0);
-        assert_eq!((options.interval, options.max_groups), (None, None));
+        assert_eq!(
+            (options.interval, options.grouping.max_groups),
+            (None, None)
+        );
         let (config, options) = summary(&["--by", "stack,dport,stack", "--interval", "10s"]);
-        assert_eq!(options.by, [Dimension::Dport, Dimension::Stack]);
+        assert_eq!(options.grouping.by, [Dimension::Dport, Dimension::Stack]);
         assert_eq!(config.stack_depth, DEFAULT_STACK_DEPTH);
         assert_eq!(options.interval, Some(Duration::from_secs(10)));
         let (config, _) = summary(&["--hide-expected"]);
@@ -497,6 +563,9 @@ mod tests {
             (&["summary", "--interval", "0s"], "--interval"),
             (&["summary", "--max-groups", "0"], "--max-groups"),
             (&["summary", "--stack", "0"], "--stack"),
+            (&["top", "--interval", "soon"], "--interval"),
+            (&["top", "--max-groups", "0"], "--max-groups"),
+            (&["top", "-c", "1"], "-c"),
             (&["summary", "-c", "1"], "-c"),
             (&["--pid", "1", "summary"], "summary"),
         ];

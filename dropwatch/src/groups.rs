@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Instant};
 use dropwatch_common::group::{GroupKey, by};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::{format::write_dimension, record::DropRecord};
+use crate::{account::Account, format::write_dimension, record::DropRecord};
 
 /// What drops are grouped by. The order is that of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -127,7 +127,7 @@ pub struct Group {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// What they are told apart by.
-    pub by: Rc<[Dimension]>,
+    pub by: Vec<Dimension>,
     /// The moment.
     pub at: Instant,
     /// The groups. Each keeps its place from snapshot to snapshot; new ones come
@@ -135,6 +135,8 @@ pub struct Snapshot {
     pub groups: Vec<Group>,
     /// Drops whose group found no room.
     pub other: Counts,
+    /// Where all drops went, as `1234 seen = 1000 counted + 234 filtered`.
+    pub account: String,
 }
 
 impl Snapshot {
@@ -163,7 +165,7 @@ impl Snapshot {
 
 /// Groups with the names of what the kernel side counts by number.
 pub struct Groups {
-    by: Rc<[Dimension]>,
+    by: Vec<Dimension>,
     /// Most groups; what comes later is counted as others.
     limit: usize,
     texts: FxHashSet<Rc<str>>,
@@ -193,7 +195,7 @@ impl Groups {
     #[must_use]
     pub fn new(by: &[Dimension], limit: usize) -> Self {
         Self {
-            by: by.into(),
+            by: by.to_vec(),
             limit,
             texts: FxHashSet::default(),
             rows: Vec::new(),
@@ -256,9 +258,9 @@ impl Groups {
         }
     }
 
-    /// The groups as they are now.
+    /// The groups as they are now, and the account with them.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self, account: &Account) -> Snapshot {
         let mut other = self.other_recorded;
         other += self.other_counted;
         let groups = self.rows.iter().map(|row| {
@@ -270,18 +272,17 @@ impl Groups {
             }
         });
         Snapshot {
-            by: Rc::clone(&self.by),
+            by: self.by.clone(),
             at: Instant::now(),
             groups: groups.collect(),
             other,
+            account: account.to_string(),
         }
     }
 
     fn row_of(&mut self, record: &DropRecord<'_>) -> Option<usize> {
-        let by = Rc::clone(&self.by);
-        let values: Rc<[Rc<str>]> = by
-            .iter()
-            .map(|dimension| self.value(*dimension, record))
+        let values: Rc<[Rc<str>]> = (0..self.by.len())
+            .map(|place| self.value(self.by[place], record))
             .collect();
         if let Some(row) = self.by_values.get(&values) {
             return Some(*row);

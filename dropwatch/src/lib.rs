@@ -29,3 +29,4 @@ pub mod record;
 pub mod session;
 mod shared_flag;
 mod system;
+pub mod top;

@@ -1,6 +1,7 @@
 //! One run: the loop over records, time, signals and the reader of the output.
 
 mod counting;
+mod live;
 
 use std::{
     fmt::{self, Write as _},
@@ -32,6 +33,7 @@ use crate::{
     },
     filter::{Filters, KernelFilters},
     format::{self, Format},
+    groups::Snapshot,
     output::{Output, Reader},
     preflight,
     system::{PendingSymbols, System},
@@ -183,7 +185,10 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<Account> {
-        let traced = self.trace(&mut signals).await;
+        let traced = match &self.config.view {
+            View::Top(options) => self.watch(options).await,
+            View::Lines { .. } | View::Summary(_) => self.trace(&mut signals).await,
+        };
         self.kernel.detach()?;
         let ended = match traced {
             Ok(Reader::Present) => self.drain_rest().await,
@@ -232,13 +237,21 @@ impl Session<'_> {
         }
     }
 
+    /// When the time is over. A time beyond what the clock can tell is no end.
+    fn end(&self) -> Option<Instant> {
+        let duration = self.config.duration;
+        duration.and_then(|time| Instant::now().checked_add(time))
+    }
+
+    /// Whether filters have names that can come to stand for something else.
+    fn has_names(&self) -> bool {
+        let wanted = &self.config.filters;
+        !wanted.containers.is_empty() || !wanted.netns.is_empty()
+    }
+
     /// Prints lines until something says stop.
     async fn trace(&mut self, signals: &mut Signals) -> Result<Reader> {
-        // A time beyond what the clock can tell is no end.
-        let end = self
-            .config
-            .duration
-            .and_then(|time| Instant::now().checked_add(time));
+        let end = self.end();
         let mut account_due = interval(ACCOUNT_INTERVAL);
         account_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         account_due.tick().await;
@@ -246,11 +259,10 @@ impl Session<'_> {
         names_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut losses_due = interval(LOSSES_INTERVAL);
         losses_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let wanted = &self.config.filters;
-        let has_names = !wanted.containers.is_empty() || !wanted.netns.is_empty();
+        let has_names = self.has_names();
         let groups_interval = match &self.config.view {
             View::Summary(options) => options.interval,
-            View::Lines { .. } => None,
+            View::Lines { .. } | View::Top(_) => None,
         };
         let mut groups_due = interval(groups_interval.unwrap_or(Duration::MAX));
         groups_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -275,7 +287,8 @@ impl Session<'_> {
                 }
                 _ = names_due.tick(), if has_names => self.follow_names(),
                 _ = groups_due.tick(), if groups_interval.is_some() => {
-                    self.records.print_groups(&self.kernel)?;
+                    let account = self.account()?.settled();
+                    self.records.print_groups(&self.kernel, &account)?;
                 }
                 _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
                 result = diagnostics.show() => result?,
@@ -353,11 +366,11 @@ impl Session<'_> {
 
     /// Prints the last groups and, where it belongs there, the account.
     async fn print_last_groups(&mut self) -> Result<Reader> {
-        if let View::Lines { .. } = self.config.view {
+        if !matches!(self.config.view, View::Summary(_)) {
             return Ok(Reader::Present);
         }
-        self.records.print_groups(&self.kernel)?;
         let account = self.account()?;
+        self.records.print_groups(&self.kernel, &account)?;
         self.records.print_account(&account);
         self.drain_until(Instant::now() + LAST_LINES).await
     }
@@ -445,7 +458,17 @@ impl Sink {
                 format: format::new(text),
                 room: *count,
             },
-            View::Summary(options) => Self::Groups(Box::new(Counting::new(options, max_groups))),
+            View::Summary(options) => {
+                let format = format::summary(options.format, options.interval.is_some());
+                Self::Groups(Box::new(Counting::new(
+                    &options.grouping,
+                    max_groups,
+                    format,
+                )))
+            }
+            View::Top(options) => {
+                Self::Groups(Box::new(Counting::live(&options.grouping, max_groups)))
+            }
         }
     }
 }
@@ -502,7 +525,14 @@ impl Records {
                 return;
             }
         }
+        let is_example = decoded.event.present & present::EXAMPLE != 0;
         let record = self.enricher.enrich(&decoded, |id| self.stacks.get(id));
+        if let Sink::Groups(counting) = &mut self.sink
+            && is_example
+        {
+            counting.show(&record);
+            return;
+        }
         match record.class {
             Class::Teardown if filters.hide_expected => self.counts.hidden_teardown += 1,
             Class::Expected if filters.hide_expected => self.counts.hidden_expected += 1,
@@ -527,13 +557,31 @@ impl Records {
     }
 
     /// Prints what was counted since the last time, the kernel side's part included.
-    fn print_groups(&mut self, kernel: &KernelSide) -> Result<()> {
-        if let Sink::Groups(counting) = &mut self.sink {
-            self.enricher.begin_batch();
-            counting.read(kernel, &mut self.enricher, &self.stacks)?;
-            counting.print(&mut self.output);
+    fn print_groups(&mut self, kernel: &KernelSide, account: &Account) -> Result<()> {
+        if let Some(now) = self.groups_now(kernel, account)?
+            && let Sink::Groups(counting) = &mut self.sink
+        {
+            counting.print(now, &mut self.output);
         }
         Ok(())
+    }
+
+    /// What was counted since the start; `None` where each drop becomes a line.
+    fn groups_now(&mut self, kernel: &KernelSide, account: &Account) -> Result<Option<Snapshot>> {
+        let Sink::Groups(counting) = &mut self.sink else {
+            return Ok(None);
+        };
+        self.enricher.begin_batch();
+        counting.read(kernel, &mut self.enricher, &self.stacks)?;
+        Ok(Some(counting.snapshot(account)))
+    }
+
+    /// The line of a packet that waits to be shown.
+    fn next_line(&mut self) -> Option<String> {
+        match &mut self.sink {
+            Sink::Groups(counting) => counting.next_line(),
+            Sink::Lines { .. } => None,
+        }
     }
 
     fn print_account(&mut self, account: &Account) {

@@ -172,6 +172,7 @@ fn choices(
         ("RANGE_FILTERS", filters.range_flags),
         ("WANT_DIRECTION", shows_direction(config).into()),
         ("GROUP_BY", config.group_by()),
+        ("EXAMPLES", matches!(config.view, View::Top(_)).into()),
     ]
 }
 
@@ -181,12 +182,12 @@ fn shows_direction(config: &Config) -> bool {
 
 /// How many groups the kernel side tells apart.
 fn max_groups(config: &Config) -> Result<u32> {
-    let View::Summary(options) = &config.view else {
+    let Some(grouping) = config.view.grouping() else {
         return Ok(1);
     };
     let processors = nr_cpus()
         .map_err(|(path, error)| anyhow::Error::new(error).context(format!("reading {path}")))?;
-    Ok(options
+    Ok(grouping
         .max_groups
         .unwrap_or_else(|| default_max_groups(processors)))
 }

@@ -60,7 +60,7 @@ fn read(groups: &mut Groups, enricher: &mut Enricher, counted: &[(GroupKey, Coun
 fn values(key: &GroupKey) -> Vec<String> {
     let mut groups = Groups::new(Dimension::value_variants(), 1);
     read(&mut groups, &mut enricher(), &[(*key, ONE)]);
-    let snapshot = groups.snapshot();
+    let snapshot = groups.snapshot(&Account::default());
     let values = snapshot.groups[0].values.iter();
     values.map(ToString::to_string).collect()
 }
@@ -120,7 +120,7 @@ fn keys_with_the_same_names_are_one_group() {
         &mut enricher(),
         &[(UDP, ONE), (other_netns, ONE)],
     );
-    let snapshot = groups.snapshot();
+    let snapshot = groups.snapshot(&Account::default());
     assert_eq!(snapshot.groups.len(), 1);
     assert_eq!(snapshot.groups[0].counts.drops, 2);
 }
@@ -132,9 +132,9 @@ fn a_reading_replaces_the_one_before() {
     three += ONE;
     three += ONE;
     read(&mut groups, &mut enricher, &[(UDP, ONE)]);
-    let first = groups.snapshot();
+    let first = groups.snapshot(&Account::default());
     read(&mut groups, &mut enricher, &[(UDP, three)]);
-    let second = groups.snapshot();
+    let second = groups.snapshot(&Account::default());
     assert_eq!(second.groups[0].counts, three);
     let changes = second.changes(Some(&first));
     assert_eq!(changes.len(), 1);
@@ -152,14 +152,18 @@ fn groups_beyond_the_limit_are_others() {
     };
     for _ in 0..2 {
         read(&mut groups, &mut enricher, &[(UDP, ONE), (second, ONE)]);
-        let snapshot = groups.snapshot();
+        let snapshot = groups.snapshot(&Account::default());
         assert_eq!(snapshot.groups.len(), 1);
         assert_eq!(snapshot.groups[0].counts, ONE);
         assert_eq!(snapshot.other, ONE);
     }
     let (event, packet) = group::parts(&second);
     groups.add(&enricher.enrich_group(&event, packet, |_| None));
-    assert_eq!(groups.snapshot().other.drops, 2, "from records as well");
+    assert_eq!(
+        groups.snapshot(&Account::default()).other.drops,
+        2,
+        "from records as well"
+    );
 }
 
 #[test]

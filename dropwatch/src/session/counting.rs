@@ -1,39 +1,69 @@
 //! Counts drops in groups: what the kernel side has counted by itself, and what
 //! came in records.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::VecDeque};
 
 use anyhow::Result;
 
 use crate::{
     account::Account,
     bpf::{KernelSide, StackReader},
-    config::SummaryOptions,
+    config::Grouping,
     enrich::{Enricher, group},
-    format::{self, Summary},
+    format::{Format, Summary, TextFormat, TextOptions},
     groups::{Counts, Groups, Snapshot},
     output::Output,
     record::{DropRecord, DropTime},
 };
 
-/// What `dropwatch summary` has counted.
+/// Most lines that wait to be shown; a view that does not keep up sees the latest.
+const MAX_LINES: usize = 1024;
+
+/// What `dropwatch summary` and `top` have counted.
 pub(super) struct Counting {
     groups: Groups,
-    format: Box<dyn Summary>,
     /// Drops that came in records.
     counted: u64,
-    /// What was printed so far, as the last snapshot had it.
-    printed: Option<Snapshot>,
+    output: To,
+}
+
+/// Where it goes.
+enum To {
+    /// Groups are printed.
+    Text {
+        format: Box<dyn Summary>,
+        /// What was printed so far, as the last snapshot had it.
+        printed: Option<Snapshot>,
+    },
+    /// Groups, and the lines of some packets, are shown live.
+    Live {
+        format: Box<TextFormat>,
+        lines: VecDeque<String>,
+    },
 }
 
 impl Counting {
-    /// Nothing yet; there will be at most `max_groups` groups.
-    pub(super) fn new(options: &SummaryOptions, max_groups: usize) -> Self {
+    /// Nothing yet; there will be at most `max_groups` groups, printed in `format`.
+    pub(super) fn new(grouping: &Grouping, max_groups: usize, format: Box<dyn Summary>) -> Self {
         Self {
-            groups: Groups::new(&options.by, max_groups),
-            format: format::summary(options.format, options.interval.is_some()),
+            groups: Groups::new(&grouping.by, max_groups),
             counted: 0,
-            printed: None,
+            output: To::Text {
+                format,
+                printed: None,
+            },
+        }
+    }
+
+    /// As [`Counting::new`], for a live view.
+    pub(super) fn live(grouping: &Grouping, max_groups: usize) -> Self {
+        Self {
+            groups: Groups::new(&grouping.by, max_groups),
+            counted: 0,
+            output: To::Live {
+                format: Box::new(TextFormat::new(&TextOptions::default())),
+                lines: VecDeque::new(),
+            },
         }
     }
 
@@ -41,6 +71,28 @@ impl Counting {
     pub(super) fn add(&mut self, record: &DropRecord<'_>) {
         self.counted += 1;
         self.groups.add(record);
+        self.show(record);
+    }
+
+    /// Keeps the line of a drop for a live view.
+    pub(super) fn show(&mut self, record: &DropRecord<'_>) {
+        if let To::Live { format, lines } = &mut self.output {
+            if lines.len() >= MAX_LINES {
+                lines.pop_front();
+            }
+            let mut line = Vec::new();
+            format.write(record, &mut line);
+            let line = String::from_utf8_lossy(&line);
+            lines.push_back(line.trim_end().to_owned());
+        }
+    }
+
+    /// The line of a packet that waits to be shown.
+    pub(super) fn next_line(&mut self) -> Option<String> {
+        match &mut self.output {
+            To::Live { lines, .. } => lines.pop_front(),
+            To::Text { .. } => None,
+        }
     }
 
     /// Drops that came in records.
@@ -70,22 +122,31 @@ impl Counting {
         })
     }
 
+    /// What was counted since the start.
+    pub(super) fn snapshot(&self, account: &Account) -> Snapshot {
+        self.groups.snapshot(account)
+    }
+
     /// Prints the groups that have changed since the last time, most drops first.
-    pub(super) fn print(&mut self, output: &mut Output) {
-        let now = self.groups.snapshot();
+    pub(super) fn print(&mut self, now: Snapshot, output: &mut Output) {
+        let To::Text { format, printed } = &mut self.output else {
+            return;
+        };
         let time = wall_clock();
-        let mut changed = now.changes(self.printed.as_ref());
+        let mut changed = now.changes(printed.as_ref());
         changed.sort_by_key(|(_, counts)| Reverse(counts.drops));
         for (group, counts) in changed {
             let group = group.map(|group| (&*now.by, group));
-            output.add_line(|line| self.format.write(time, counts, group, line));
+            output.add_line(|line| format.write(time, counts, group, line));
         }
-        self.printed = Some(now);
+        *printed = Some(now);
     }
 
     /// Prints the account, if the format has it among the groups.
     pub(super) fn print_account(&mut self, account: &Account, output: &mut Output) {
-        output.add_line(|line| self.format.write_account(account, line));
+        if let To::Text { format, .. } = &mut self.output {
+            output.add_line(|line| format.write_account(account, line));
+        }
     }
 }
 

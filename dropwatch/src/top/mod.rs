@@ -1,0 +1,136 @@
+//! The live view: `dropwatch top`.
+//!
+//! [`App`] is what is shown and what keys do to it, [`Terminal`] the terminal, and [`run`] the loop
+//! that feeds the one and draws on the other. Counts come from a [`Source`], so nothing here knows
+//! where from.
+
+mod app;
+mod help;
+mod level;
+mod overlay;
+mod packets;
+mod render;
+mod store;
+mod table;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod theme;
+mod units;
+mod view;
+
+use std::{future::Future, time::Duration};
+
+use anyhow::{Context as _, Result};
+use ratatui::crossterm::event::{self, Event};
+use tokio::{
+    select,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until},
+};
+
+pub use self::{
+    app::{Action, App, Options},
+    terminal::{Terminal, check},
+};
+use crate::groups::Snapshot;
+
+/// Frames are at least this far apart.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// How long a process that was told to stop may take until it does.
+const STOP_WITHIN: Duration = Duration::from_millis(100);
+
+/// What a source has to tell.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// New counts.
+    Snapshot(Snapshot),
+    /// The line of a dropped packet.
+    Packet(String),
+}
+
+/// Where counts and packets come from.
+pub trait Source {
+    /// The next piece of news, `None` at the end. Nothing may be lost if it is dropped before it is
+    /// ready: keys and signals come in between.
+    ///
+    /// # Errors
+    /// Whatever ends the view.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Update>>>;
+}
+
+/// Shows what comes from `source` until it, the user, `SIGINT` or `SIGTERM` says stop. The terminal
+/// is as before when this returns.
+///
+/// # Errors
+/// There is no terminal, it fails, or the source does.
+pub async fn run(source: &mut impl Source, options: Options) -> Result<()> {
+    let listen = |kind| signal(kind).context("listening for signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut goes_on = listen(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?;
+    let mut terminal = Terminal::take()?;
+    let mut events = read_events();
+    let mut app = App::new(options);
+    // When the next frame is due, if anything has changed.
+    let mut due = Some(Instant::now());
+    let mut next_frame = Instant::now();
+    loop {
+        let mut changed = true;
+        select! {
+            biased;
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = goes_on.recv() => terminal.resume()?,
+            event = events.recv() => match event.context("the terminal has gone")?? {
+                Event::Key(key) => match app.key(key) {
+                    Action::Continue => {}
+                    Action::Quit => return Ok(()),
+                    Action::Redraw => terminal.clear()?,
+                    Action::Suspend => {
+                        terminal.suspend()?;
+                        select! {
+                            _ = goes_on.recv() => {}
+                            () = sleep(STOP_WITHIN) => {}
+                        }
+                        terminal.resume()?;
+                    }
+                },
+                Event::Resize(..) => {}
+                _ => changed = false,
+            },
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                terminal.draw(|frame| app.render(frame))?;
+                next_frame = Instant::now() + FRAME;
+                due = None;
+                changed = false;
+            }
+            update = source.next() => match update? {
+                None => return Ok(()),
+                Some(Update::Snapshot(snapshot)) => app.update(snapshot),
+                Some(Update::Packet(line)) => app.packet(&line),
+            },
+        }
+        if changed && due.is_none() {
+            due = Some(next_frame.max(Instant::now()));
+        }
+    }
+}
+
+/// Reads keys and changes of size in a thread of its own, for the terminal can only be waited for.
+/// It ends with the process, or at the first event that nobody takes.
+fn read_events() -> mpsc::UnboundedReceiver<std::io::Result<Event>> {
+    let (sender, events) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        loop {
+            let event = event::read();
+            let failed = event.is_err();
+            if sender.send(event).is_err() || failed {
+                break;
+            }
+        }
+    });
+    events
+}
