@@ -83,7 +83,9 @@ pub fn explain_bpf_error(error: Error) -> Error {
             "the kernel does not take the program; it may be locked down (see \
              /sys/kernel/security/lockdown), or older than 5.10; please report what -vv says"
         }
-        Some(errno::ENOMEM) => "the kernel is out of memory for eBPF maps",
+        Some(errno::ENOMEM) => {
+            "the kernel has no memory for the eBPF maps; a smaller --buffer-size needs less"
+        }
         _ => return error,
     };
     anyhow!("{advice} ({error:#})")
