@@ -20,5 +20,6 @@ pub mod server;
 pub mod shapes;
 pub mod stand_in;
 pub mod summary;
+pub mod tmux;
 pub mod traffic;
 pub mod world;

@@ -17,6 +17,9 @@ const LIVE: &[Tool] = &[
     ("redis-check-rdb", "redis-tools"),
 ];
 
+/// What the live tests need beside, to look at a terminal.
+const TERMINAL: &[Tool] = &[("tmux", "tmux")];
+
 /// What runs virtual machines, or goes into them.
 const VM: &[Tool] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -29,7 +32,7 @@ const VM: &[Tool] = &[
 
 /// Installs the packages of the programs that the live tests lack.
 pub(crate) fn ensure_live() -> Result<()> {
-    ensure(&[LIVE])
+    ensure(&[LIVE, TERMINAL])
 }
 
 /// Installs the packages of the programs that the VM tests lack.

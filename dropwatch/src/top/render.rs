@@ -129,7 +129,7 @@ impl App {
                 format!("{:>11}", count(summary.total.drops)),
                 theme.strong(),
             ),
-            Span::styled(" drops", theme.dim()),
+            Span::styled(" drops in all", theme.dim()),
         ];
         if summary.other.drops > 0 {
             let other = format!(
@@ -188,12 +188,15 @@ impl App {
         let levels = self.above.iter().skip(1).chain([&self.level]);
         for level in levels {
             let added = level.scope.0.iter().skip(level.inherited);
-            let values: Vec<_> = added
-                .map(|(dimension, value)| format!("{} {value}", dimension.name()))
-                .collect();
-            if !values.is_empty() {
-                path.push_str(" > ");
-                path.push_str(&values.join(", "));
+            let added: Vec<_> = added.collect();
+            match added.as_slice() {
+                [] => {}
+                [(dimension, value)] => path.push_str(&format!(" > {} {value}", dimension.name())),
+                flow => {
+                    path.push_str(" > flow");
+                    flow.iter()
+                        .for_each(|(_, value)| path.push_str(&format!(" {value}")));
+                }
             }
         }
         let filter = &self.level.filter;

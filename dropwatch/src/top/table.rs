@@ -117,7 +117,8 @@ impl<'a> Table<'a> {
             }
         }
         let room = width.saturating_sub(taken(&fields));
-        let whole = app.shown.rows.iter().map(|row| row.total.drops).sum();
+        let totals = app.shown.rows.iter().map(|row| row.total.drops);
+        let whole = totals.fold(0, u64::saturating_add);
         let mut table = Self {
             app,
             fields,

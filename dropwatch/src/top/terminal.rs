@@ -18,6 +18,7 @@ use ratatui::{
         execute,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
+    layout::Rect,
 };
 use rustix::process::{Signal, kill_current_process_group};
 
@@ -83,7 +84,14 @@ impl Terminal {
     /// # Errors
     /// The terminal can't be written to.
     pub fn clear(&mut self) -> Result<()> {
-        self.inner.clear().context("writing to the terminal")
+        // Not its `clear`, which asks the terminal where the cursor is: the answer would go to whoever
+        // reads keys.
+        let size = self
+            .inner
+            .size()
+            .context("asking for the terminal's size")?;
+        let area = Rect::new(0, 0, size.width, size.height);
+        self.inner.resize(area).context("writing to the terminal")
     }
 
     /// Gives the terminal back and stops all processes of the job, as Ctrl-Z does.

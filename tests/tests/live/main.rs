@@ -2,6 +2,7 @@
 
 mod checks;
 mod summaries;
+mod top_checks;
 mod top_demo;
 
 use std::{
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         checks::ALL
             .iter()
             .chain(summaries::ALL)
+            .chain(top_checks::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

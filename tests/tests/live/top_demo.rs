@@ -6,6 +6,7 @@
 
 use std::{
     env,
+    io::Write as _,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -34,7 +35,8 @@ pub(crate) fn act() -> Option<ExitCode> {
     Some(match show(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{NAME}: {error:#}");
+            // Nobody is left to tell if standard error is closed.
+            drop(writeln!(std::io::stderr(), "{NAME}: {error:#}"));
             ExitCode::FAILURE
         }
     })
