@@ -94,9 +94,9 @@ pub struct Counts {
 
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        self.drops += other.drops;
-        self.packets += other.packets;
-        self.bytes += other.bytes;
+        self.drops = self.drops.saturating_add(other.drops);
+        self.packets = self.packets.saturating_add(other.packets);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 

@@ -37,6 +37,7 @@ use crate::{
     output::{Output, Reader},
     preflight,
     system::{PendingSymbols, System},
+    top,
 };
 
 /// How often it is looked at what the names of `--netns` and `--container` stand
@@ -63,6 +64,9 @@ const SETTLE: Duration = Duration::from_millis(1);
 pub async fn run(config: &Config) -> Result<Account> {
     let started = Instant::now();
     preflight::check_privileges()?;
+    if matches!(config.view, View::Top(_)) {
+        top::check()?;
+    }
     let output = Output::stdout()?;
     let signals = Signals::new()?;
     // Reading the symbols takes the kernel longer than all the rest.

@@ -1,6 +1,9 @@
 //! The view on a terminal in memory.
 
-use std::time::{Duration, Instant};
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use proptest::prelude::*;
 use ratatui::{
@@ -11,10 +14,7 @@ use ratatui::{
 };
 
 use super::{Action, App, Options};
-use crate::{
-    classify::Class,
-    groups::{Counts, Dimension, Group, Snapshot},
-};
+use crate::groups::{Counts, Dimension, Group, Snapshot};
 
 const BY: [Dimension; 7] = [
     Dimension::Reason,
@@ -115,7 +115,6 @@ impl Screen {
 fn group(values: [&str; 7], drops: u64) -> Group {
     Group {
         values: values.into_iter().map(Into::into).collect(),
-        class: Some(Class::Drop),
         counts: Counts {
             drops,
             packets: drops * 2,
@@ -519,16 +518,10 @@ fn a_hundred_thousand_flows() {
 
 fn any_group() -> impl Strategy<Value = Group> {
     let value = prop_oneof!["[a-c-]{1,2}", "[0-9]{1,3}", "\\PC{0,30}"];
-    let class = prop_oneof![
-        Just(None),
-        Just(Some(Class::Expected)),
-        Just(Some(Class::Drop))
-    ];
     let drops = prop_oneof![0..10_u64, any::<u64>()];
-    let values = prop::collection::vec(value.prop_map(Box::from), 5..9);
-    (values, class, drops).prop_map(|(values, class, drops)| Group {
-        values,
-        class,
+    let values = prop::collection::vec(value.prop_map(Rc::from), 5..9);
+    (values, drops).prop_map(|(values, drops): (Vec<Rc<str>>, u64)| Group {
+        values: values.into(),
         counts: Counts {
             drops,
             packets: drops,

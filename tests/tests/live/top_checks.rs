@@ -12,7 +12,10 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{checks::Check, top_demo};
+use crate::{
+    checks::{Check, Drops},
+    top_demo,
+};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
@@ -20,6 +23,7 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("top/gives_the_terminal_back", gives_the_terminal_back),
     ("top/suspends", suspends),
     ("top/needs_a_terminal", needs_a_terminal),
+    ("top/real_drops", real_drops),
 ];
 
 /// For whatever has to happen "at once", on a machine that may be busy.
@@ -37,10 +41,14 @@ struct View {
 
 impl View {
     fn start(args: &str) -> Result<Self> {
+        let own = env::current_exe().context("finding the own program")?;
+        Self::start_command(&format!("{} {} {args}", own.display(), top_demo::NAME))
+    }
+
+    fn start_command(command: &str) -> Result<Self> {
         let tmux = Tmux::start(100, 24, SOON)?;
         let settings = settings(&tmux)?;
-        let own = env::current_exe().context("finding the own program")?;
-        tmux.type_line(&format!("{} {} {args}", own.display(), top_demo::NAME))?;
+        tmux.type_line(command)?;
         Ok(Self { tmux, settings })
     }
 
@@ -135,6 +143,34 @@ fn suspends(_: &Path) -> Result<Outcome> {
     view.tmux.wait_for("NETFILTER_DROP", SOON)?;
     view.tmux.keys(&["q"])?;
     view.has_given_back()?;
+    Ok(Outcome::Passed)
+}
+
+/// From a reason down to the packets; the account stays when the view is gone.
+fn real_drops(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let view = View::start_command(&format!(
+        "{} top --interval 200ms --netns {}",
+        path.display(),
+        drops.netns()
+    ))?;
+    view.tmux.wait_for(VIEW, SOON)?;
+    // Drops of other namespaces are seen meanwhile, and filtered.
+    view.tmux.wait_for("0 counted", SOON)?;
+    drops.make(250)?;
+    view.tmux.wait_for("NETFILTER_DROP", SOON)?;
+    view.tmux.wait_for("250 counted", SOON)?;
+    view.tmux.keys(&["Enter"])?;
+    view.tmux.wait_for("all > reason NETFILTER_DROP", SOON)?;
+    view.tmux.keys(&["Enter"])?;
+    view.tmux.wait_for("127.0.0.1", SOON)?;
+    view.tmux.keys(&["Enter"])?;
+    view.tmux.wait_for("LAST PACKETS", SOON)?;
+    view.tmux
+        .wait_for("udp 127.0.0.1:40500 > 127.0.0.1:9", SOON)?;
+    view.tmux.keys(&["q"])?;
+    view.has_given_back()?;
+    view.tmux.wait_for(" = 250 counted", SOON)?;
     Ok(Outcome::Passed)
 }
 

@@ -163,7 +163,7 @@ impl MadeUp {
 
     fn group(&self, flow: u64) -> Group {
         let kind = KINDS[flow as usize % KINDS.len()];
-        let (reason, at, interface, protocol, port, class) = kind;
+        let (reason, at, interface, protocol, port, _) = kind;
         let values = [
             reason,
             at,
@@ -181,7 +181,6 @@ impl MadeUp {
         let drops = 1 + bursts * (1000 / (flow + 1)) + bursts;
         Group {
             values: values.into_iter().map(Into::into).collect(),
-            class: Some(class),
             counts: Counts {
                 drops,
                 packets: drops * 3 / 2,
