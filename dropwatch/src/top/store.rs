@@ -72,8 +72,8 @@ impl Store {
         }
     }
 
-    /// Takes a snapshot, piece by piece, so that it is not held in two forms. `is_shown` tells which
-    /// texts are still on the screen though their groups may have gone.
+    /// Takes a snapshot, piece by piece, so that it is not held in two forms. `shown` are the texts on
+    /// the screen, which stay there even if their groups have gone.
     pub(super) fn update(&mut self, snapshot: Snapshot, shown: impl IntoIterator<Item = TextId>) {
         let Snapshot {
             by,

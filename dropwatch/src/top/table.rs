@@ -16,11 +16,19 @@ use crate::groups::{Counts, Dimension};
 /// Space between columns.
 const GAP: usize = 1;
 
-/// Columns that a value gets, if there are as many, before numbers take them.
-const VALUE_FIRST: usize = 12;
-
-/// Columns that all values together get before numbers take them: as wide as most are.
-const VALUES_FIRST: usize = 34;
+/// Columns that the values of `dimension` get, if there are as many, before numbers take them: what
+/// most of them need.
+fn usual_width(dimension: Dimension) -> usize {
+    match dimension {
+        Dimension::Dport => 5,
+        Dimension::Proto => 7,
+        Dimension::If => 10,
+        Dimension::Saddr | Dimension::Daddr | Dimension::Comm | Dimension::Netns => 15,
+        Dimension::Reason | Dimension::Owner | Dimension::Container => 24,
+        Dimension::At => 42,
+        Dimension::Stack => 60,
+    }
+}
 
 /// A column in front of the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +109,8 @@ pub(super) struct Table<'a> {
 impl<'a> Table<'a> {
     pub(super) fn new(app: &'a App, width: usize) -> Self {
         let columns = app.columns();
-        let values = columns.len();
-        let needed = (values * (VALUE_FIRST + GAP)).max(VALUES_FIRST);
+        let usual = columns.iter().map(|column| usual_width(*column) + GAP);
+        let needed: usize = usual.sum();
         let mut fields = FIELDS.to_vec();
         let taken = |fields: &[Field]| {
             fields

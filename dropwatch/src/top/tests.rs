@@ -179,10 +179,10 @@ fn a_screen() {
         "",
         "1 reason  2 at  3 flow  4 proto  5 saddr  6 daddr  7 dport  8 comm  9 packets",
         "all",
-        "▼DROPS/S  PACKETS/S  BYTES/S     TOTAL SHARE LAST MINUTE          REASON",
-        "      10         20    1.00k        24 58.5%                   █  NETFILTER_DROP",
-        "     0.5        1.0       50         2  4.9%                   █  QUEUE_PURGE",
-        "       0          0        0        15 36.6%                   █  NO_SOCKET",
+        "     # ▼DROPS/S  PACKETS/S  BYTES/S     TOTAL SHARE LAST MINUTE          REASON",
+        "     1       10         20    1.00k        24 58.5%                   █  NETFILTER_DROP",
+        "     2      0.5        1.0       50         2  4.9%                   █  QUEUE_PURGE",
+        "     3        0          0        0        15 36.6%                   █  NO_SOCKET",
     ];
     let lines = screen.lines();
     assert_eq!(lines[..expected.len()], expected, "{lines:#?}");
