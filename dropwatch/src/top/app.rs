@@ -136,6 +136,10 @@ impl App {
         let regrouped = snapshot.by != self.store.by();
         let shown = self.shown.rows.iter().flat_map(|row| row.key);
         self.store.update(snapshot, shown);
+        if !self.paused {
+            // Not held beside those that take their place.
+            self.shown.rows = Vec::new();
+        }
         if regrouped {
             self.level = first_level(self.store.by());
             self.above.clear();
