@@ -14,6 +14,9 @@ pub const BUFFER_RING: u32 = 0;
 /// Records go into the per-CPU perf buffers.
 pub const BUFFER_PERF: u32 = 1;
 
+/// Parts of the map `PORTS`, one for each filter of ports.
+pub const PORT_TABLES: u32 = 3;
+
 /// Most processes, names, cgroups or interfaces that one filter holds.
 pub const MAX_FILTER_ENTRIES: u32 = 1024;
 
@@ -23,6 +26,9 @@ pub const MAX_RANGE_ENTRIES: u32 = 64 * 1024;
 /// Drop reasons that are decided by a table, those of the core: more than any kernel
 /// has (`include/net/dropreason-core.h`).
 pub const MAX_TABLE_REASONS: u32 = 256;
+
+/// Words of 64 bits in which each port has a bit.
+pub const PORT_WORDS: u32 = 1 << (16 - 6);
 
 /// Most value/mask pairs that `--mark` takes.
 pub const MAX_MARKS: u32 = 16;
@@ -101,6 +107,19 @@ pub enum RangeKind {
 }
 
 impl RangeKind {
+    /// Which part of the map `PORTS` holds the ports of this kind, `None` if it is of
+    /// none.
+    #[must_use]
+    #[inline(always)]
+    pub const fn port_table(self) -> Option<u32> {
+        match self {
+            Self::Port => Some(0),
+            Self::SourcePort => Some(1),
+            Self::DestinationPort => Some(2),
+            _ => None,
+        }
+    }
+
     /// The bit of the global `RANGE_FILTERS`.
     #[must_use]
     pub const fn bit(self) -> u32 {

@@ -8,8 +8,8 @@ use aya_ebpf::maps::lpm_trie::Key;
 use dropwatch_common::{
     config::{
         CGROUP_NAMED, CGROUP_OF_CONTAINER, IFACE_KEEP, IFACE_TURN_DOWN, IP_PROTOCOL, MAX_MARKS,
-        OWNER_VALID_NS, OwnerEntry, PROTOCOL_BITS, RANGE_IPV4, RANGE_KIND_BITS, RangeKind, filters,
-        range_key, verdict,
+        OWNER_VALID_NS, OwnerEntry, PORT_WORDS, PROTOCOL_BITS, RANGE_IPV4, RANGE_KIND_BITS,
+        RangeKind, filters, range_key, verdict,
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES, present},
     group::by,
@@ -25,7 +25,7 @@ use crate::{
         skb::Headers,
         task::Task,
     },
-    maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, RANGES, REASONS, Scratch},
+    maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, PORTS, RANGES, REASONS, Scratch},
     probe::Freed,
 };
 
@@ -252,13 +252,24 @@ fn addresses_match(tuple: &Tuple) -> bool {
 #[inline(always)]
 fn ports_match(tuple: &Tuple) -> bool {
     let is_known = tuple.has_ports;
-    let source = u64::from(tuple.source_port);
-    let destination = u64::from(tuple.destination_port);
-    keeps(RangeKind::SourcePort, is_known, source, 16)
-        && keeps(RangeKind::DestinationPort, is_known, destination, 16)
+    let (source, destination) = (tuple.source_port, tuple.destination_port);
+    (!range_is_on(RangeKind::SourcePort) || is_known && port_is_in(RangeKind::SourcePort, source))
+        && (!range_is_on(RangeKind::DestinationPort)
+            || is_known && port_is_in(RangeKind::DestinationPort, destination))
         && (!range_is_on(RangeKind::Port)
             || is_known
-                && (is_in(RangeKind::Port, source, 16) || is_in(RangeKind::Port, destination, 16)))
+                && (port_is_in(RangeKind::Port, source)
+                    || port_is_in(RangeKind::Port, destination)))
+}
+
+/// Whether a port is one of `kind`.
+#[inline(always)]
+fn port_is_in(kind: RangeKind, port: u16) -> bool {
+    let Some(table) = kind.port_table() else {
+        return false;
+    };
+    let word = PORTS.get(table * PORT_WORDS + u32::from(port >> 6));
+    word.is_some_and(|word| *word >> (port & 63) & 1 != 0)
 }
 
 #[inline(always)]

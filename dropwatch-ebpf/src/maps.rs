@@ -11,7 +11,7 @@ use aya_ebpf::{
 use dropwatch_common::{
     config::{
         Counters, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_OWNERS, MAX_RANGE_ENTRIES, MAX_TABLE_REASONS,
-        Mark, NESTING_LEVELS, OwnerEntry, RangeKey,
+        Mark, NESTING_LEVELS, OwnerEntry, PORT_TABLES, PORT_WORDS, RangeKey,
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
     group::{GroupCounts, GroupKey},
@@ -119,7 +119,11 @@ pub(crate) static MARKS: Array<Mark> = Array::with_max_entries(MAX_MARKS, 0);
 #[map]
 pub(crate) static REASONS: Array<u32> = Array::with_max_entries(MAX_TABLE_REASONS, 0);
 
-/// The ranges of all filters of numbers.
+/// The ports of `--port`, `--sport` and `--dport`: a bit for each.
+#[map]
+pub(crate) static PORTS: Array<u64> = Array::with_max_entries(PORT_TABLES * PORT_WORDS, 0);
+
+/// The ranges of all other filters of numbers.
 #[map]
 pub(crate) static RANGES: LpmTrie<RangeKey, u8> = LpmTrie::with_max_entries(MAX_RANGE_ENTRIES, 0);
 

@@ -13,7 +13,7 @@ use aya::{
 use dropwatch_common::{
     config::{
         CGROUP_NAMED, CGROUP_OF_CONTAINER, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_RANGE_ENTRIES,
-        MAX_TABLE_REASONS, OwnerEntry, RANGE_KIND_BITS, RangeKey, RangeKind, range_key,
+        MAX_TABLE_REASONS, OwnerEntry, PORT_WORDS, RANGE_KIND_BITS, RangeKey, RangeKind, range_key,
     },
     event::IFNAME_LEN,
 };
@@ -49,6 +49,7 @@ impl LiveMaps {
         fill_ifaces(ebpf, filters)?;
         fill_marks(ebpf, filters)?;
         fill_reasons(ebpf, filters)?;
+        fill_ports(ebpf, filters)?;
         let mut live = Self {
             ranges: LpmTrie::try_from(take_map(ebpf, "RANGES")?)?,
             cgroups: HashMap::try_from(take_map(ebpf, "CGROUPS")?)?,
@@ -65,7 +66,9 @@ impl LiveMaps {
     /// # Errors
     /// As of [`LiveMaps::fill`].
     pub fn update(&mut self, filters: &KernelFilters) -> Result<()> {
-        let prefixes: BTreeSet<_> = filters.ranges.iter().flat_map(entries).collect();
+        let ranges = filters.ranges.iter();
+        let in_trie = ranges.filter(|range| range.kind.port_table().is_none());
+        let prefixes: BTreeSet<_> = in_trie.flat_map(entries).collect();
         ensure!(
             prefixes.len() <= MAX_RANGE_ENTRIES as usize,
             "the filters consist of {} ranges of numbers, at most {MAX_RANGE_ENTRIES} are possible; \
@@ -185,6 +188,25 @@ fn fill_reasons(ebpf: &mut Ebpf, filters: &KernelFilters) -> Result<()> {
     for reason in (0..MAX_TABLE_REASONS).filter(|reason| filters.passes_reason(*reason)) {
         map.set(reason, 1, 0)
             .context("adding a drop reason to the filters")?;
+    }
+    Ok(())
+}
+
+fn fill_ports(ebpf: &mut Ebpf, filters: &KernelFilters) -> Result<()> {
+    let mut map: Array<_, u64> = Array::try_from(map_mut(ebpf, "PORTS")?)?;
+    let mut words = BTreeMap::<u32, u64>::new();
+    for range in &filters.ranges {
+        let Some(table) = range.kind.port_table() else {
+            continue;
+        };
+        for port in range.values.clone() {
+            let port = port as u32;
+            *words.entry(table * PORT_WORDS + port / 64).or_default() |= 1 << (port % 64);
+        }
+    }
+    for (index, word) in words {
+        map.set(index, word, 0)
+            .context("adding ports to the filters")?;
     }
     Ok(())
 }
