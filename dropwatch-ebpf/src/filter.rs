@@ -11,7 +11,7 @@ use dropwatch_common::{
         OWNER_VALID_NS, OwnerEntry, PORT_WORDS, PROTOCOL_BITS, RANGE_IPV4, RANGE_KIND_BITS,
         RangeKind, filters, range_key, verdict,
     },
-    event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES, present},
+    event::{COMM_LEN, DropEvent, HEADERS_LEN, IFNAME_LEN, MAX_FRAMES, present},
     group::by,
     tuple::{Bytes, Tuple},
 };
@@ -19,12 +19,7 @@ use dropwatch_common::{
 use crate::{
     config::{FILTERS, RANGE_FILTERS},
     group,
-    kernel::{
-        cgroup::Cgroup,
-        read::{self, Copied},
-        skb::Headers,
-        task::Task,
-    },
+    kernel::{cgroup::Cgroup, read::Copied, task::Task},
     maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, PORTS, RANGES, REASONS, Scratch},
     probe::Freed,
 };
@@ -215,13 +210,15 @@ fn tuple_matches(scratch: &mut Scratch) -> bool {
         0 => 0,
         _ => u16::from_be(scratch.event.ethertype),
     };
-    let headers = &scratch.headers;
-    scratch.tuple.read(
-        headers,
-        ethertype,
-        headers.network_offset,
-        &mut scratch.progress,
-    );
+    let event = &scratch.event;
+    let headers = CapturedHeaders {
+        bytes: &event.headers,
+        len: event.headers_len.into(),
+    };
+    let network_offset = event.network_offset.into();
+    scratch
+        .tuple
+        .read(&headers, ethertype, network_offset, &mut scratch.progress);
     let tuple = &scratch.tuple;
     family_matches(tuple.version)
         && addresses_match(tuple)
@@ -281,16 +278,29 @@ fn protocol_matches(tuple: &Tuple) -> bool {
     keeps(RangeKind::Protocol, true, u64::from(value), PROTOCOL_BITS)
 }
 
-impl Bytes for Headers {
+/// The packet's headers, as the record has them.
+struct CapturedHeaders<'a> {
+    bytes: &'a [u8; HEADERS_LEN],
+    len: u32,
+}
+
+impl Bytes for CapturedHeaders<'_> {
     #[inline(always)]
     fn read<const N: usize>(&self, at: u32) -> Option<[u8; N]> {
-        if at > self.len || self.len - at < N as u32 {
+        // The compiler must not compare another copy of it than the one that is added
+        // to the address: the verifier would not see that it is in bounds.
+        let at = core::hint::black_box(at);
+        if at > self.len || self.len - at < N as u32 || at > (HEADERS_LEN - N) as u32 {
             return None;
         }
-        let mut value = [0; N];
-        let address = self.address.wrapping_add(u64::from(at));
-        // SAFETY: `value` is valid for `N` bytes.
-        unsafe { read::bytes(value.as_mut_ptr(), N as u32, address) }.then_some(value)
+        // SAFETY: in bounds by the last comparison.
+        Some(unsafe {
+            self.bytes
+                .as_ptr()
+                .add(at as usize)
+                .cast::<[u8; N]>()
+                .read()
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use dropwatch_common::{
     tuple::{Progress, Tuple},
 };
 
-use crate::kernel::{read::SkbCopy, skb::Headers};
+use crate::kernel::read::SkbCopy;
 
 /// Open files that are looked at together.
 pub(crate) const FILES_CHUNK: usize = 64;
@@ -37,8 +37,6 @@ pub(crate) struct Scratch {
     pub(crate) files: [u64; FILES_CHUNK],
     /// Copy of the `struct sk_buff`, where it is not read in place.
     pub(crate) skb: SkbCopy,
-    /// Where the packet's headers are.
-    pub(crate) headers: Headers,
     /// What filters need of the headers.
     pub(crate) tuple: Tuple,
     /// How far the headers were followed for it.

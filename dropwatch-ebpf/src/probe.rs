@@ -29,7 +29,7 @@ use crate::{
         cgroup::Cgroup,
         netdev::NetDevice,
         read::{self, Access, Copied},
-        skb::{self, Headers, Skb},
+        skb::{self, Skb},
         sock::{self, FullSock, Kind, Sock},
         task,
     },
@@ -352,7 +352,7 @@ fn examine<A: Access, C: StackIdContext>(
         fill_device(freed, sock, scratch);
     }
     if filter::needs_tuple() {
-        find_headers::<A>(freed, scratch);
+        fill_headers::<A>(freed, scratch);
     }
     if !filter::packet_matches(scratch) {
         return Err(Outcome::Filtered);
@@ -403,13 +403,12 @@ fn complete<A: Access>(freed: &Freed, sock: &Sock<A>, scratch: &mut Scratch) {
         fill_device(freed, sock, scratch);
     }
     if !filter::needs_tuple() {
-        find_headers::<A>(freed, scratch);
+        fill_headers::<A>(freed, scratch);
     }
     if !group::is_on() {
         fill_gso::<A>(freed, scratch);
     }
     fill_details::<A>(freed, scratch);
-    fill_headers(scratch.headers, &mut scratch.event);
 }
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
@@ -488,18 +487,6 @@ fn fill_gso<A: Access>(freed: &Freed, scratch: &mut Scratch) {
         event.gso_segs = gso.segs;
         event.present |= present::GSO;
     }
-}
-
-/// Finds the packet's headers: none without an ethertype, for the bytes have no
-/// meaning then.
-#[inline(always)]
-fn find_headers<A: Access>(freed: &Freed, scratch: &mut Scratch) {
-    let event = &scratch.event;
-    scratch.headers = if event.present & present::SKB == 0 || event.ethertype == 0 {
-        Headers::NONE
-    } else {
-        Skb::<A>::opened(freed.skb, &scratch.skb).headers()
-    };
 }
 
 /// Fills device and network namespace: of the device that the packet came from or,
@@ -598,9 +585,17 @@ fn fill_full_socket<A: Access>(full: &FullSock<A>, event: &mut DropEvent) -> Soc
     Socket { cgroup, address }
 }
 
+/// Copies the packet's headers: none without an ethertype, for the bytes have no
+/// meaning then.
 #[inline(always)]
-fn fill_headers(headers: Headers, event: &mut DropEvent) {
+fn fill_headers<A: Access>(freed: &Freed, scratch: &mut Scratch) {
+    let event = &mut scratch.event;
     event.headers_len = 0;
+    event.network_offset = 0;
+    if event.present & present::SKB == 0 || event.ethertype == 0 {
+        return;
+    }
+    let headers = Skb::<A>::opened(freed.skb, &scratch.skb).headers();
     event.network_offset = headers.network_offset as u8;
     let len = bounded(headers.len, HEADERS_LEN as u32);
     // SAFETY: `len` is at most the size of `headers`.
