@@ -12,7 +12,6 @@ use dropwatch_common::{
         RangeKind, filters, range_key, verdict,
     },
     event::{COMM_LEN, DropEvent, HEADERS_LEN, IFNAME_LEN, MAX_FRAMES, present},
-    group::by,
     tuple::{Bytes, Tuple},
 };
 
@@ -179,14 +178,6 @@ fn iface_matches(event: &DropEvent) -> bool {
     // SAFETY: the pointer comes from the map.
     let listed = listed.map_or(0, |listed| unsafe { *listed });
     (!is_on(filters::IFACE) || listed & IFACE_KEEP != 0) && listed & IFACE_TURN_DOWN == 0
-}
-
-/// Whether a filter, or the drop's group, needs the packet's device and network namespace.
-#[inline(always)]
-pub(crate) fn needs_device() -> bool {
-    range_is_on(RangeKind::Netns)
-        || is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
-        || group::is_by(by::DEVICE | by::NETNS | by::CGROUP)
 }
 
 /// Whether a filter, or the drop's group, needs the packet's headers.

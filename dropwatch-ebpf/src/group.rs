@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use dropwatch_common::{
-    config::{Counters, filters},
+    config::{Counters, RangeKind, filters},
     event::{COMM_LEN, IFNAME_LEN, present},
     group::{EXAMPLE_INTERVAL_NS, GroupCounts, by, known},
 };
@@ -44,6 +44,15 @@ pub(crate) fn may_record() -> bool {
         || EXAMPLES.load() != 0
         || is_by(by::OWNER | by::STACK)
         || filter::is_on(filters::PID | filters::COMM)
+}
+
+/// Whether the packet's device and network namespace have to be looked at.
+#[inline(always)]
+pub(crate) fn needs_device() -> bool {
+    may_record()
+        || is_by(by::DEVICE | by::NETNS | by::CGROUP)
+        || filter::range_is_on(RangeKind::Netns)
+        || filter::is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
 }
 
 /// Whether the packet's socket has to be looked at.

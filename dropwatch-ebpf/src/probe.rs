@@ -217,7 +217,7 @@ fn record<A: Access, C: StackIdContext>(ctx: &C, freed: &Freed) {
         with_scratch(counters, |scratch| {
             let sock = fill_packet::<A, _>(ctx, freed, scratch);
             match examine(ctx, freed, &sock, counters, scratch) {
-                Ok(frames) => keep(ctx, freed, &sock, counters, scratch, frames),
+                Ok(frames) => keep::<A, _>(ctx, freed, counters, scratch, frames),
                 Err(outcome) => outcome,
             }
         })
@@ -261,7 +261,6 @@ fn raise(flag: &Array<u32>) {
 fn keep<A: Access, C: StackIdContext>(
     ctx: &C,
     freed: &Freed,
-    sock: &Sock<A>,
     counters: *mut Counters,
     scratch: &mut Scratch,
     frames: usize,
@@ -279,7 +278,7 @@ fn keep<A: Access, C: StackIdContext>(
             }
         }
     }
-    complete(freed, sock, scratch);
+    complete::<A>(freed, scratch);
     let is_written = submit(ctx, scratch, frames);
     if scratch.event.present & present::EXAMPLE != 0 {
         // An example that finds no room is no loss: its drop is counted.
@@ -348,7 +347,9 @@ fn examine<A: Access, C: StackIdContext>(
     counters: *mut Counters,
     scratch: &mut Scratch,
 ) -> Result<usize, Outcome> {
-    if filter::needs_device() {
+    // Here also if no filter looks at it: read later, it would give the verifier more
+    // ways to follow.
+    if group::needs_device() {
         fill_device(freed, sock, scratch);
     }
     if filter::needs_tuple() {
@@ -398,10 +399,7 @@ fn examine<A: Access, C: StackIdContext>(
 
 /// Fills what only a record needs.
 #[inline(always)]
-fn complete<A: Access>(freed: &Freed, sock: &Sock<A>, scratch: &mut Scratch) {
-    if !filter::needs_device() {
-        fill_device(freed, sock, scratch);
-    }
+fn complete<A: Access>(freed: &Freed, scratch: &mut Scratch) {
     if !filter::needs_tuple() {
         fill_headers::<A>(freed, scratch);
     }
