@@ -37,7 +37,7 @@ use xtask::{
 use crate::{
     bench::{
         figures::{Figures, Session, TracerFigures},
-        flood::{FloodKind, Generator},
+        flood::Generator,
         latency::Starts,
         machine::Machine,
         report::Report,
@@ -148,6 +148,26 @@ struct Bench<'a> {
     work: &'a WorkDir,
 }
 
+/// What a tracer is flooded with.
+struct Floods {
+    packets: u32,
+    /// Destinations that take turns.
+    flows: u32,
+    /// Packets of a second flood, while the kernel measures its programs: that takes
+    /// time of its own, so the first one's is not taken then.
+    with_bpf_stats: Option<u32>,
+}
+
+impl Floods {
+    fn one(packets: u32) -> Self {
+        Self {
+            packets,
+            flows: 1,
+            with_bpf_stats: None,
+        }
+    }
+}
+
 impl Bench<'_> {
     fn measure(&self) -> Result<Figures> {
         let binary_bytes = file_size(&self.programs.dropwatch)?;
@@ -167,8 +187,7 @@ impl Bench<'_> {
         };
         self.rounds(&mut figures)?;
         say::progress(format!("a flood of {} datagrams", self.options.flat_out));
-        let flat_out = self.flood(self.options.flat_out);
-        figures.flat_out = Some(self.session(&DEFAULT, flat_out, false)?);
+        figures.flat_out = Some(self.session(&DEFAULT, &Floods::one(self.options.flat_out))?);
         figures.many_flows = self.many_flows()?;
         say::progress("filters");
         figures.filters = filters::measure(self.programs, self.work)?;
@@ -184,72 +203,56 @@ impl Bench<'_> {
             }
         }
         let rounds = self.options.rounds;
-        let flood = self.flood(self.options.packets);
+        let packets = self.options.packets;
         for round in 1..=rounds {
             say::progress(format!("floods, round {round} of {rounds}"));
-            figures.untraced.push(self.generator.run(flood)?);
+            let untraced = self.generator.start(1)?.flood(packets)?;
+            figures.untraced.push(untraced);
             let measured = figures.tracers.iter_mut();
             for tracer in measured.filter(|tracer| tracer.left_out.is_none()) {
-                let stats = tracer.spec.program.is_ebpf();
-                tracer
-                    .sessions
-                    .push(self.session(tracer.spec, flood, stats)?);
+                let is_ebpf = tracer.spec.program.is_ebpf();
+                let floods = Floods {
+                    with_bpf_stats: is_ebpf.then(|| packets.div_ceil(STATS_PART)),
+                    ..Floods::one(packets)
+                };
+                tracer.sessions.push(self.session(tracer.spec, &floods)?);
             }
         }
         Ok(())
     }
 
-    fn flood(&self, packets: u32) -> FloodKind {
-        FloodKind {
-            packets,
-            flows: 1,
-            bpf_stats: false,
-        }
-    }
-
     fn many_flows(&self) -> Result<Vec<(&'static str, Session)>> {
-        let kind = FloodKind {
-            packets: self.options.packets.max(2 * FLOWS),
+        let floods = Floods {
             flows: FLOWS,
-            bpf_stats: false,
+            ..Floods::one(self.options.packets.max(2 * FLOWS))
         };
         let specs = MANY_FLOWS.iter();
         let there = specs.filter(|spec| self.programs.check(spec).is_ok());
         let sessions = there.map(|spec| {
             say::progress(spec.name);
-            Ok((spec.name, self.session(spec, kind, false)?))
+            Ok((spec.name, self.session(spec, &floods)?))
         });
         sessions.collect()
     }
 
-    /// Starts a tracer, floods it and stops it; with `stats`, floods it once more
-    /// while the kernel measures its programs, for that takes time of its own.
-    fn session(&self, spec: &Spec, kind: FloodKind, stats: bool) -> Result<Session> {
+    /// Starts a tracer, floods it and stops it.
+    fn session(&self, spec: &Spec, floods: &Floods) -> Result<Session> {
         let trace = || -> Result<Session> {
-            let flood = self.generator.prepare(kind)?;
-            let measured_kind = FloodKind {
-                packets: kind.packets.div_ceil(STATS_PART),
-                bpf_stats: true,
-                ..kind
-            };
-            let measured = stats.then(|| self.generator.prepare(measured_kind));
-            let measured = measured.transpose()?;
-            let mut tracer = self.start(spec, flood.pid())?;
+            let mut generator = self.generator.start(floods.flows)?;
+            let mut tracer = self.start(spec, generator.pid())?;
             // After the start, which may use all processors as it does for a user.
             tracer.pin(self.tracer_cpu)?;
             let cpu = tracer.cpu_time()?;
-            let flood = flood.go()?;
+            let flood = generator.flood(floods.packets)?;
             tracer.wait_until_drained()?;
             let runs = tracer.program_runs();
-            let mut packets = u64::from(kind.packets);
-            if let Some(measured) = measured {
-                measured.go()?;
+            if let Some(packets) = floods.with_bpf_stats {
+                generator.flood_with_bpf_stats(packets)?;
                 tracer.wait_until_drained()?;
-                packets += u64::from(measured_kind.packets);
             }
             let session = Session {
                 flood,
-                packets,
+                packets: u64::from(floods.packets) + u64::from(floods.with_bpf_stats.unwrap_or(0)),
                 cpu: tracer.cpu_time()?.saturating_sub(cpu),
                 program_ns: tracer.program_runs().ns_per_run_since(&runs),
                 peak_kib: tracer.peak_memory_kib()?,

@@ -32,7 +32,7 @@ usage: flood [OPTIONS]
   --flows N      send to that many addresses in turn [default: 1]
   --cpu N        the processor to send from [default: 0]
   --comm NAME    the name of this process [default: dwflood]
-  --wait         send only when a line comes on standard input
+  --wait         send a flood for each line of standard input, PACKETS or PACKETS bpf-stats
   --bpf-stats    make the kernel measure eBPF programs meanwhile";
 
 /// Where nobody listens: `discard`, and the namespace is empty.
@@ -83,19 +83,31 @@ fn run() -> Result<()> {
     pin(options.cpu)?;
     let netns = enter_own_netns()?;
     fs::write("/proc/self/comm", &options.comm).context("setting the name of this process")?;
-    if options.wait {
-        println!("ready");
-        io::stdin()
-            .read_line(&mut String::new())
-            .context("waiting for a line on standard input")?;
+    if !options.wait {
+        return flood(&options, options.packets, options.bpf_stats, netns);
     }
+    println!("ready");
+    for line in io::stdin().lines() {
+        let line = line.context("reading standard input")?;
+        let (packets, bpf_stats) = match line.split_once(' ') {
+            Some((packets, "bpf-stats")) => (packets, true),
+            _ => (line.as_str(), false),
+        };
+        let packets = packets.parse().context("a line that is no flood")?;
+        flood(&options, packets, bpf_stats, netns)?;
+    }
+    Ok(())
+}
+
+/// Sends a flood and tells how long it took.
+fn flood(options: &Options, packets: u32, bpf_stats: bool, netns: u64) -> Result<()> {
     // The kernel measures until this is closed, so there is nothing to put back.
-    let stats = options.bpf_stats.then(enable_bpf_stats).transpose()?;
-    let timing = send(&options)?;
+    let stats = bpf_stats.then(enable_bpf_stats).transpose()?;
+    let timing = send(packets, options.size, options.flows)?;
     drop(stats);
     println!(
-        "packets={} ns_per_packet={:.1} median_ns_per_packet={:.1} netns={netns}",
-        options.packets, timing.mean_ns, timing.median_ns
+        "packets={packets} ns_per_packet={:.1} median_ns_per_packet={:.1} netns={netns}",
+        timing.mean_ns, timing.median_ns
     );
     Ok(())
 }
@@ -171,13 +183,7 @@ fn enable_bpf_stats() -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn send(options: &Options) -> Result<Timing> {
-    let &Options {
-        packets,
-        size,
-        flows,
-        ..
-    } = options;
+fn send(packets: u32, size: usize, flows: u32) -> Result<Timing> {
     // Not connected: the ICMP errors that come back would make every other send fail.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("binding a UDP socket")?;
     let payload = vec![0_u8; size];

@@ -1,9 +1,9 @@
 //! The generator of drops, `tests/src/bin/flood.rs`.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -17,19 +17,10 @@ pub(super) struct Generator {
     pub(super) size: u16,
 }
 
-/// What a flood is.
-#[derive(Clone, Copy)]
-pub(super) struct FloodKind {
-    pub(super) packets: u32,
-    /// Destinations that take turns.
-    pub(super) flows: u32,
-    /// Whether the kernel measures its eBPF programs meanwhile.
-    pub(super) bpf_stats: bool,
-}
-
-/// A generator that is set up and waits for the word. Killed if it is dropped.
-pub(super) struct PreparedFlood {
+/// A generator that is set up and waits for floods to send. Killed if it is dropped.
+pub(super) struct RunningGenerator {
     process: Child,
+    stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
 }
 
@@ -43,67 +34,69 @@ pub(super) struct Flood {
 }
 
 impl Generator {
-    /// Starts a generator, so that a tracer which is started later can find its
-    /// process, and does not see how it is set up.
-    pub(super) fn prepare(&self, kind: FloodKind) -> Result<PreparedFlood> {
+    /// Starts a generator that sends to `flows` destinations in turn.
+    ///
+    /// A tracer that is started later finds its process and its namespace, and does
+    /// not see how they are set up.
+    pub(super) fn start(&self, flows: u32) -> Result<RunningGenerator> {
         let mut command = Command::new(&self.binary);
         command
-            .args([
-                "--wait",
-                "--comm",
-                COMM,
-                "--packets",
-                &kind.packets.to_string(),
-            ])
+            .args(["--wait", "--comm", COMM])
             .args(["--size", &self.size.to_string()])
-            .args(["--flows", &kind.flows.to_string()])
+            .args(["--flows", &flows.to_string()])
             .args(["--cpu", &self.cpu.to_string()])
-            .args(kind.bpf_stats.then_some("--bpf-stats"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut process = command.spawn().context("starting the generator")?;
+        let stdin = process.stdin.take().context("no input of the generator")?;
         let stdout = process
             .stdout
             .take()
             .context("no output of the generator")?;
-        let mut flood = PreparedFlood {
+        let mut generator = RunningGenerator {
             process,
+            stdin,
             stdout: BufReader::new(stdout),
         };
-        let mut line = String::new();
-        flood.stdout.read_line(&mut line)?;
+        let line = generator.answer()?;
         ensure!(line == "ready\n", "the generator is not ready: {line:?}");
-        Ok(flood)
-    }
-
-    /// Sends one flood.
-    pub(super) fn run(&self, kind: FloodKind) -> Result<Flood> {
-        self.prepare(kind)?.go()
+        Ok(generator)
     }
 }
 
-impl PreparedFlood {
+impl RunningGenerator {
     /// The process that sends.
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Lets the flood go and waits until all is sent.
-    pub(super) fn go(mut self) -> Result<Flood> {
-        let stdin = self.process.stdin.as_mut();
-        let stdin = stdin.context("no input of the generator")?;
-        stdin.write_all(b"go\n").context("starting the flood")?;
-        let mut output = String::new();
-        self.stdout.read_to_string(&mut output)?;
-        let status = self.process.wait().context("waiting for the generator")?;
-        ensure!(status.success(), "the generator failed: {output}");
-        Flood::parse(&output)
+    /// Sends a flood and waits until it is over.
+    pub(super) fn flood(&mut self, packets: u32) -> Result<Flood> {
+        self.send(&format!("{packets}\n"))
+    }
+
+    /// The same while the kernel measures its eBPF programs.
+    pub(super) fn flood_with_bpf_stats(&mut self, packets: u32) -> Result<Flood> {
+        self.send(&format!("{packets} bpf-stats\n"))
+    }
+
+    fn send(&mut self, flood: &str) -> Result<Flood> {
+        let written = self.stdin.write_all(flood.as_bytes());
+        written.context("starting a flood")?;
+        Flood::parse(&self.answer()?)
+    }
+
+    fn answer(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let read = self.stdout.read_line(&mut line);
+        read.context("reading what the generator says")?;
+        Ok(line)
     }
 }
 
-impl Drop for PreparedFlood {
+impl Drop for RunningGenerator {
     fn drop(&mut self) {
-        // Both fail only if it has ended, as it has after `go`.
+        // Both fail only if it has ended.
         self.process.kill().ok();
         self.process.wait().ok();
     }

@@ -19,9 +19,9 @@ const METHOD: &str = "\
 A generator with a network namespace of its own sends UDP datagrams to a closed port on
 loopback as fast as it can; the kernel drops each of them. One processor generates and
 drops, the tracer runs on another one. In each round there is a flood without a tracer,
-then one under each tracer in turn. Each tracer looks at the generator's drops only,
-which all but the two bare programs and perf do by its name, and writes to a file in
-memory that was filled before.
+then one under each tracer in turn. Each tracer looks at the generator's drops only, by
+its name unless the table says otherwise (perf by its process; the two bare programs take
+all there are), and writes to a file in memory that was filled before.
 
 - **Kernel time added**: how much longer a datagram takes the generator than in the
   round's flood without a tracer; the medians of stretches of 100 datagrams.

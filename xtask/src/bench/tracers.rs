@@ -15,7 +15,7 @@ pub(super) struct Spec {
     /// What the report calls it.
     pub(super) name: &'static str,
     pub(super) program: Program,
-    /// `{pid}` stands for the generator's process, `{data}` for a file.
+    /// `{pid}` in them stands for the generator's process, `{data}` for a file.
     pub(super) args: &'static [&'static str],
     pub(super) sink: Sink,
     pub(super) records: Records,
@@ -80,6 +80,12 @@ pub(super) const NO_STACK: Spec = Spec {
     args: &["--comm", COMM, "--no-stack"],
     beside: Some(&BPFTRACE),
     ..DEFAULT
+};
+/// The filter that costs least, where the one by name looks at the packet's socket.
+pub(super) const NO_STACK_NETNS: Spec = Spec {
+    name: "dropwatch --no-stack, by --netns",
+    args: &["--netns", "pid:{pid}", "--no-stack"],
+    ..NO_STACK
 };
 /// All is turned down, by each kind of filter that there is in the kernel.
 pub(super) const FILTERED: [Spec; 3] = [
@@ -193,6 +199,7 @@ pub(super) const ALL: &[&Spec] = &[
     &EMPTY,
     &STACK_ID,
     &NO_STACK,
+    &NO_STACK_NETNS,
     &DEFAULT,
     &FILTERED[0],
     &FILTERED[1],
@@ -297,24 +304,24 @@ impl Spec {
 
     /// The command as a person would type it.
     pub(super) fn shown(&self) -> String {
-        let args = self.args.iter().map(|arg| match *arg {
-            "{pid}" => "PID".to_owned(),
-            "{data}" => "FILE".to_owned(),
-            script if script.contains('\n') => format!("'\n{script}'"),
-            arg => arg.to_owned(),
-        });
+        let quoted = |arg: String| match arg.contains('\n') {
+            true => format!("'\n{arg}'"),
+            false => arg,
+        };
+        let args = self.with_placeholders("PID", "FILE").map(quoted);
         let words = std::iter::once(self.program.name().to_owned()).chain(args);
         words.collect::<Vec<_>>().join(" ")
     }
 
     /// The arguments, with what the placeholders stand for.
     pub(super) fn arguments(&self, generator: u32, data: &Path) -> Vec<String> {
-        let args = self.args.iter().map(|arg| match *arg {
-            "{pid}" => generator.to_string(),
-            "{data}" => data.display().to_string(),
-            arg => arg.to_owned(),
-        });
-        args.collect()
+        let (pid, data) = (generator.to_string(), data.display().to_string());
+        self.with_placeholders(&pid, &data).collect()
+    }
+
+    fn with_placeholders(&self, pid: &str, data: &str) -> impl Iterator<Item = String> {
+        let args = self.args.iter();
+        args.map(move |arg| arg.replace("{pid}", pid).replace("{data}", data))
     }
 }
 
@@ -349,7 +356,7 @@ fn perf() -> Result<PathBuf> {
 mod tests {
     use std::path::Path;
 
-    use super::{ALL, DEFAULT, MANY_FLOWS, PERF, SUMMARY};
+    use super::{ALL, DEFAULT, MANY_FLOWS, NO_STACK_NETNS, PERF, SUMMARY};
 
     #[test]
     fn every_tracer_has_a_name_of_its_own() {
@@ -376,6 +383,8 @@ mod tests {
         assert_eq!(PERF.shown(), shown);
         let args = PERF.arguments(7, Path::new("/tmp/x"));
         assert_eq!(args.join(" "), "record -e skb:kfree_skb -o /tmp/x -p 7");
+        let args = NO_STACK_NETNS.arguments(7, Path::new("/tmp/x"));
+        assert_eq!(args.join(" "), "--netns pid:7 --no-stack");
     }
 
     #[test]
