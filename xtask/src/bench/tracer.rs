@@ -193,13 +193,16 @@ impl<'a> Tracer<'a> {
         }
     }
 
-    /// How far the output file has been written.
+    /// How far the output has been written.
     fn written(&self) -> Result<u64> {
-        // The position belongs to the open file, which the tracer shares.
-        let position = self.lines.as_ref().map(|mut file| file.stream_position());
-        position
-            .unwrap_or(Ok(0))
-            .context("looking how far the tracer has written")
+        match self.lines.as_ref() {
+            // The position belongs to the open file, which the tracer shares.
+            Some(mut file) => file
+                .stream_position()
+                .context("looking how far the tracer has written"),
+            // There is none before the tracer has something to write.
+            None => Ok(fs::metadata(self.work.data()).map_or(0, |data| data.len())),
+        }
     }
 
     /// Time that the tracer has spent on a processor, in user and kernel mode.
