@@ -61,6 +61,9 @@ const RECORD_BYTES: u64 = 768;
 /// Flows that some views have to keep apart.
 const FLOWS: u32 = 100_000;
 
+/// Time in which views look at their counts at least once more: their memory is most then.
+const LOOKS: Duration = Duration::from_secs(2);
+
 /// The kernel measures its programs in a flood of this part of the others' size.
 const STATS_PART: u32 = 5;
 
@@ -245,6 +248,9 @@ impl Bench<'_> {
             let cpu = tracer.cpu_time()?;
             let flood = generator.flood(floods.packets)?;
             tracer.wait_until_drained()?;
+            if floods.flows > 1 {
+                thread::sleep(LOOKS);
+            }
             let runs = tracer.program_runs();
             if let Some(packets) = floods.with_bpf_stats {
                 generator.flood_with_bpf_stats(packets)?;

@@ -125,11 +125,19 @@ pub(super) const TOP: Spec = Spec {
     sink: Sink::Terminal,
     ..SUMMARY
 };
-/// Views that have to keep many flows apart.
+/// Views that have to keep many flows apart, and look at them all each second.
 pub(super) const MANY_FLOWS: [Spec; 2] = [
     Spec {
         name: "dropwatch summary, 100,000 flows",
-        args: &["summary", "--by", "saddr,daddr,dport", "--comm", COMM],
+        args: &[
+            "summary",
+            "--by",
+            "saddr,daddr,dport",
+            "--interval",
+            "1s",
+            "--comm",
+            COMM,
+        ],
         ..SUMMARY
     },
     Spec {
