@@ -149,8 +149,9 @@ fn suspends(_: &Path) -> Result<Outcome> {
 /// From a reason down to the packets; the account stays when the view is gone.
 fn real_drops(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
+    // In two pieces, so that what is typed does not look like the view.
     let view = View::start_command(&format!(
-        "{} top --interval 200ms --netns {}",
+        "D={}; $D top --interval 200ms --netns {}",
         path.display(),
         drops.netns()
     ))?;
