@@ -189,7 +189,7 @@ impl Filters {
                     .protocols
                     .iter()
                     .any(|it| parse::protocol_has_ports(*it)),
-            "--proto names no protocol that has ports (tcp, udp, udplite, sctp), so no drop can match \
+            "--proto names no protocol that has ports (tcp, udp, udplite, sctp, dccp), so no drop can match \
              --port, --sport or --dport"
         );
         ensure!(

@@ -614,7 +614,11 @@ impl Records {
             Sink::Lines { .. } => self.output.lines_pending(),
             Sink::Groups(_) => 0,
         };
-        while transport.drain(|_| lost += 1) > 0 {}
+        // The drop of an example is counted all the same.
+        let is_lost = |bytes: &[u8]| {
+            decode(bytes).is_none_or(|decoded| decoded.event.present & present::EXAMPLE == 0)
+        };
+        while transport.drain(|bytes| lost += u64::from(is_lost(bytes))) > 0 {}
         self.counts.lost += lost;
     }
 }
