@@ -42,8 +42,8 @@ impl Cli {
     pub fn verbosity(&self) -> u8 {
         match &self.command {
             None => self.lines.diagnostic.verbose,
-            Some(Command::Summary(args)) => args.diagnostic.verbose,
-            Some(Command::Top(args)) => args.diagnostic.verbose,
+            Some(Command::Summary(args)) => args.count.diagnostic.verbose,
+            Some(Command::Top(args)) => args.count.diagnostic.verbose,
         }
     }
 }
@@ -85,19 +85,9 @@ pub struct TopArgs {
     )]
     pub interval: String,
 
-    /// Most groups that are told apart; what comes later is counted as other
-    ///
-    /// By default as many as fit into 64 MiB of the kernel's memory, 131072 at most.
-    #[arg(long, value_name = "N", help_heading = "Capture")]
-    pub max_groups: Option<u32>,
-
-    /// How to capture.
+    /// How drops are counted.
     #[command(flatten)]
-    pub capture: CaptureArgs,
-
-    /// What else to say.
-    #[command(flatten)]
-    pub diagnostic: DiagnosticArgs,
+    pub count: CountArgs,
 }
 
 /// `dropwatch summary`
@@ -145,6 +135,14 @@ pub struct SummaryArgs {
     )]
     pub stack: u32,
 
+    /// How drops are counted.
+    #[command(flatten)]
+    pub count: CountArgs,
+}
+
+/// What every view that counts takes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CountArgs {
     /// Most groups that are told apart; what comes later is counted as other
     ///
     /// By default as many as fit into 64 MiB of the kernel's memory, 131072 at most.

@@ -168,11 +168,9 @@ impl Config {
             filter,
             by,
             interval,
-            max_groups,
-            capture,
-            diagnostic,
+            count,
         } = args;
-        let grouping = Grouping::new(by, max_groups)?;
+        let grouping = Grouping::new(by, count.max_groups)?;
         Ok(Self {
             stack_depth: if grouping.has_stack() {
                 DEFAULT_STACK_DEPTH
@@ -183,7 +181,7 @@ impl Config {
                 grouping,
                 interval: parse_time("--interval", &interval)?,
             }),
-            ..Self::capturing(Filters::new(filter)?, capture, diagnostic)?
+            ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
         })
     }
 
@@ -194,11 +192,9 @@ impl Config {
             interval,
             output,
             stack,
-            max_groups,
-            capture,
-            diagnostic,
+            count,
         } = args;
-        let grouping = Grouping::new(by, max_groups)?;
+        let grouping = Grouping::new(by, count.max_groups)?;
         ensure!(
             (1..=MAX_STACK_DEPTH).contains(&stack),
             "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {stack}"
@@ -214,7 +210,7 @@ impl Config {
                     .transpose()?,
                 format: output,
             }),
-            ..Self::capturing(Filters::new(filter)?, capture, diagnostic)?
+            ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
         })
     }
 

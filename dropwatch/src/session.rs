@@ -16,7 +16,7 @@ use dropwatch_common::{config::RangeKind, event::present, limit::RateLimit};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 use self::counting::Counting;
@@ -256,20 +256,16 @@ impl Session<'_> {
     /// Prints lines until something says stop.
     async fn trace(&mut self, signals: &mut Signals) -> Result<Reader> {
         let end = self.end();
-        let mut account_due = interval(ACCOUNT_INTERVAL);
-        account_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut account_due = ticks(ACCOUNT_INTERVAL);
         account_due.tick().await;
-        let mut names_due = interval(NAMES_INTERVAL);
-        names_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut losses_due = interval(LOSSES_INTERVAL);
-        losses_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut names_due = ticks(NAMES_INTERVAL);
+        let mut losses_due = ticks(LOSSES_INTERVAL);
         let has_names = self.has_names();
         let groups_interval = match &self.config.view {
             View::Summary(options) => options.interval,
             View::Lines { .. } | View::Top(_) => None,
         };
-        let mut groups_due = interval(groups_interval.unwrap_or(Duration::MAX));
-        groups_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut groups_due = ticks(groups_interval.unwrap_or(Duration::MAX));
         groups_due.tick().await;
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
@@ -436,6 +432,13 @@ impl Session<'_> {
         }
         Ok(account)
     }
+}
+
+/// Ticks now and then once in each `period`; late ones are not made up for.
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 fn report(what: &impl fmt::Display) {

@@ -6,10 +6,10 @@ use anyhow::Result;
 use rustix::system::uname;
 use tokio::{
     select,
-    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, Interval, sleep_until},
 };
 
-use super::{NAMES_INTERVAL, Session};
+use super::{NAMES_INTERVAL, Session, ticks};
 use crate::{
     config::TopOptions,
     output::Reader,
@@ -50,12 +50,6 @@ fn flags(args: impl Iterator<Item = OsString>) -> String {
     let args = args.skip_while(|arg| arg != "top").skip(1);
     let words: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     words.join(" ")
-}
-
-fn ticks(period: std::time::Duration) -> Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }
 
 struct Live<'a, 'b> {
