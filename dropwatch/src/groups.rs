@@ -172,8 +172,8 @@ pub struct Groups {
     rows: Vec<Row>,
     /// Rows by their values.
     by_values: FxHashMap<Rc<[Rc<str>]>, usize>,
-    /// Rows by what the kernel side tells them by; `None` for others.
-    by_key: FxHashMap<GroupKey, Option<usize>>,
+    /// By what the kernel side tells groups by.
+    by_key: FxHashMap<GroupKey, Known>,
     /// Others, from records.
     other_recorded: Counts,
     /// Others, as the kernel side counts them.
@@ -182,9 +182,21 @@ pub struct Groups {
     text: Vec<u8>,
 }
 
+/// What is known of a key.
+struct Known {
+    /// Its row; `None` for others.
+    row: Option<usize>,
+    /// What the kernel side had counted as of the last reading.
+    last: Counts,
+    /// The part of it that stays with the rows of before: a drop that was shown
+    /// under one name is not shown again when another one is learned.
+    settled: Counts,
+}
+
 struct Row {
     values: Rc<[Rc<str>]>,
-    /// What came in records, since the start.
+    /// What came in records, and what keys had counted that have other rows now;
+    /// since the start.
     recorded: Counts,
     /// What the kernel side has counted, as of the last reading.
     counted: Counts,
@@ -232,18 +244,19 @@ impl Groups {
     /// Whether the row of a key is known, and nothing more can be learned of it.
     /// If so, adds to it what the kernel side has counted.
     pub fn add_counted(&mut self, key: &GroupKey, counts: Counts) -> bool {
-        let Some(&row) = self.by_key.get(key) else {
+        let Some(known) = self.by_key.get_mut(key) else {
             return false;
         };
-        let Some(row) = row else {
-            self.other_counted += counts;
+        let Some(row) = known.row else {
+            self.other_counted += counts - known.settled;
             return true;
         };
         let mut values = self.by.iter().zip(self.rows[row].values.iter());
         if values.any(|(dimension, value)| dimension.is_learned_later() && &**value == "-") {
             return false;
         }
-        self.rows[row].counted += counts;
+        known.last = counts;
+        self.rows[row].counted += counts - known.settled;
         true
     }
 
@@ -251,7 +264,20 @@ impl Groups {
     /// `record`.
     pub fn add_named(&mut self, key: &GroupKey, record: &DropRecord<'_>, counts: Counts) {
         let row = self.row_of(record);
-        self.by_key.insert(*key, row);
+        let known = self.by_key.entry(*key).or_insert(Known {
+            row,
+            last: Counts::default(),
+            settled: Counts::default(),
+        });
+        if known.row != row
+            && let Some(before) = known.row
+        {
+            self.rows[before].recorded += known.last - known.settled;
+            known.settled = known.last;
+            known.row = row;
+        }
+        known.last = counts;
+        let counts = counts - known.settled;
         match row {
             Some(row) => self.rows[row].counted += counts,
             None => self.other_counted += counts,

@@ -144,6 +144,37 @@ fn a_reading_replaces_the_one_before() {
 }
 
 #[test]
+fn a_name_that_is_learned_later_moves_nothing() {
+    let (mut groups, mut enricher) = (Groups::new(&[Dimension::Netns], 10), enricher());
+    let mut three = ONE;
+    three += ONE;
+    three += ONE;
+    let nameless = GroupKey {
+        present: 0,
+        ..GroupKey::default()
+    };
+    read(&mut groups, &mut enricher, &[(nameless, ONE)]);
+    let first = groups.snapshot(&Account::default());
+    assert_eq!(&*first.groups[0].values[0], "-");
+    // The same key again, and now there is a name for it.
+    groups.begin_reading(Counts::default());
+    assert!(!groups.add_counted(&nameless, three));
+    let (event, packet) = group::parts(&UDP);
+    let record = enricher.enrich_group(&event, packet, |_| None);
+    groups.add_named(&nameless, &record, three);
+    let second = groups.snapshot(&Account::default());
+    let drops: Vec<u64> = second
+        .groups
+        .iter()
+        .map(|group| group.counts.drops)
+        .collect();
+    assert_eq!(drops, [1, 2], "what was shown stays where it was");
+    let changes = second.changes(Some(&first));
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].1.drops, 2);
+}
+
+#[test]
 fn groups_beyond_the_limit_are_others() {
     let (mut groups, mut enricher) = (Groups::new(&[Dimension::Dport], 1), enricher());
     let second = GroupKey {
