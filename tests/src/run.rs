@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
-    dropwatch::Dropwatch,
+    dropwatch::{Dropwatch, Ended},
     filters::{self, FILTERS, Filter, Stage},
     floods::{self, FLOODS, Flood},
     judge::{Judge, comparable},
@@ -36,9 +36,9 @@ const AT_ONCE: usize = 2;
 /// How many filters are played at a time: each has a dropwatch with a buffer of its own.
 const SIDE_BY_SIDE: usize = 10;
 
-/// How often filters are played at most, until the kernel skips no probe: it does while a process
-/// is in a bpf() call on the same processor, and the dropwatches of the other filters make such
-/// calls when they get to know processes.
+/// How often tests are played at most, until the kernel skips no probe: it does while a process
+/// is in a bpf() call on the same processor, and dropwatches that run side by side make such calls
+/// when they get to know processes.
 const ATTEMPTS: usize = 4;
 
 /// How many differences are worth showing.
@@ -148,9 +148,9 @@ impl Runner {
         let (own, shared): (Vec<&Scenario>, Vec<&Scenario>) = selected
             .into_iter()
             .partition(|scenario| !scenario.flags.is_empty());
-        self.run_group(&[], &shared, &mut tell);
+        self.run_group_until_proven(&[], &shared, &mut tell);
         for scenario in own {
-            self.run_group(scenario.flags, &[scenario], &mut tell);
+            self.run_group_until_proven(scenario.flags, &[scenario], &mut tell);
         }
         self.run_filters(&mut tell);
         self.run_floods(&mut tell);
@@ -296,14 +296,74 @@ impl Runner {
         self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
     }
 
-    fn run_group(
+    /// As [`Runner::run_group`]; what failed is played again if the kernel skipped probes, for what
+    /// it skipped has no line and is in no account.
+    fn run_group_until_proven(
         &self,
         flags: &[&str],
         scenarios: &[&Scenario],
         tell: &mut dyn FnMut(String, Outcome),
     ) {
+        let mut failed = self.run_group_and_keep_failures(flags, scenarios, tell);
+        for _ in 1..ATTEMPTS {
+            if !failed.skipped_probes || failed.outcomes.is_empty() {
+                break;
+            }
+            let before = failed.outcomes;
+            let again: Vec<&Scenario> = scenarios
+                .iter()
+                .copied()
+                .filter(|scenario| {
+                    let names = self.names_of(scenario);
+                    names.iter().any(|name| before.contains_key(name))
+                })
+                .collect();
+            // What is said of a whole group needs the whole group.
+            let again = if again.is_empty() { scenarios } else { &again };
+            let mut tell = |name: String, outcome| {
+                if before.contains_key(&name) {
+                    tell(name, outcome);
+                }
+            };
+            failed = self.run_group_and_keep_failures(flags, again, &mut tell);
+            failed.outcomes.retain(|name, _| before.contains_key(name));
+        }
+        for (name, outcome) in failed.outcomes {
+            tell(name, outcome);
+        }
+    }
+
+    fn run_group_and_keep_failures(
+        &self,
+        flags: &[&str],
+        scenarios: &[&Scenario],
+        tell: &mut dyn FnMut(String, Outcome),
+    ) -> Failed {
+        let mut outcomes = BTreeMap::new();
+        let skipped_probes = self.run_group(flags, scenarios, &mut |name, outcome| {
+            if matches!(outcome, Outcome::Failed(_)) {
+                outcomes.insert(name, outcome);
+            } else {
+                tell(name, outcome);
+            }
+        });
+        Failed {
+            outcomes,
+            skipped_probes,
+        }
+    }
+
+    /// Plays scenarios to dropwatches with the same flags. Returns whether the kernel skipped
+    /// probes of one of them.
+    fn run_group(
+        &self,
+        flags: &[&str],
+        scenarios: &[&Scenario],
+        tell: &mut dyn FnMut(String, Outcome),
+    ) -> bool {
+        let mut skipped_probes = false;
         if scenarios.is_empty() {
-            return;
+            return skipped_probes;
         }
         let mut watchers = Vec::new();
         for way in &self.ways {
@@ -340,7 +400,9 @@ impl Runner {
         // Kept to the end: a namespace's inode number must not come back while lines may.
         let mut worlds = Vec::new();
         for scenario in scenarios {
-            worlds.extend(self.play(scenario, &mut watchers, tell));
+            let (world, skipped) = self.play(scenario, &mut watchers, tell);
+            worlds.extend(world);
+            skipped_probes |= skipped;
         }
         if flags.is_empty() {
             let namespaces = worlds.iter().flat_map(World::namespaces).collect();
@@ -351,12 +413,13 @@ impl Runner {
                 tell(format!("{way}/summary"), compare().into());
             }
             for watcher in watchers {
-                tell(
-                    format!("{}/account", watcher.way),
-                    watcher.account(Printed::All).into(),
-                );
+                let way = watcher.way;
+                let (account, skipped) = watcher.account(Printed::All);
+                skipped_probes |= skipped;
+                tell(format!("{way}/account"), account.into());
             }
         }
+        skipped_probes
     }
 
     /// The ways of which a summary is compared with the lines: what the kernel counts does not
@@ -387,13 +450,15 @@ impl Runner {
         Dropwatch::spawn(&self.dropwatch, &args)
     }
 
-    /// Plays one scenario and judges each watcher's lines about it.
+    /// Plays one scenario and judges each watcher's lines about it. Returns the scenario's world,
+    /// and whether the kernel skipped probes of a watcher that ended with it.
     fn play(
         &self,
         scenario: &Scenario,
         watchers: &mut Vec<Watcher<'_>>,
         tell: &mut dyn FnMut(String, Outcome),
-    ) -> Option<World> {
+    ) -> (Option<World>, bool) {
+        let mut skipped_probes = false;
         let (world, packets) = match self.make_traffic(scenario) {
             Ok(made) => made,
             Err(error) => {
@@ -402,7 +467,7 @@ impl Runner {
                 for by in ways.chain(comparisons(scenario).map(str::to_owned)) {
                     tell(format!("{by}/{}", scenario.name), outcome.clone());
                 }
-                return None;
+                return (None, skipped_probes);
             }
         };
         let judge = Judge::new(scenario, self.kernel, &packets, &world);
@@ -420,9 +485,10 @@ impl Runner {
         if !scenario.flags.is_empty() {
             // Nothing else is played to these: their end belongs to this scenario.
             for (watcher, output) in watchers.drain(..).zip(&mut outputs) {
-                let end = Outcome::from(watcher.account(scenario.printed));
+                let (end, skipped) = watcher.account(scenario.printed);
+                skipped_probes |= skipped;
                 if output.verdict == Outcome::Passed {
-                    output.verdict = end;
+                    output.verdict = end.into();
                 }
             }
         }
@@ -434,7 +500,7 @@ impl Runner {
         for (by, outcome) in comparisons(scenario).zip([agree, oracle]) {
             tell(format!("{by}/{}", scenario.name), outcome);
         }
-        Some(world)
+        (Some(world), skipped_probes)
     }
 
     fn make_traffic(&self, scenario: &Scenario) -> Result<(World, Vec<Packet>)> {
@@ -549,6 +615,14 @@ struct Played {
     skipped_probes: bool,
 }
 
+/// What failed of a group of scenarios.
+struct Failed {
+    /// By the test's name.
+    outcomes: BTreeMap<String, Outcome>,
+    /// Whether the kernel skipped probes of one of the dropwatches.
+    skipped_probes: bool,
+}
+
 /// A dropwatch that a group of scenarios is played to.
 struct Watcher<'a> {
     way: &'a Way,
@@ -581,33 +655,39 @@ impl Watcher<'_> {
         ))
     }
 
-    /// Ends dropwatch and checks what it says about the whole.
-    fn account(self, printed: Printed) -> Result<()> {
-        let dropwatch = self.dropwatch?;
-        let ended = match printed {
-            Printed::First(_) => dropwatch.wait(LINES_WITHIN)?,
-            Printed::All | Printed::None => dropwatch.stop()?,
-        };
-        ended.expect_status(0)?;
-        let account = ended.account()?;
-        match printed {
-            Printed::All => ensure!(account.lost == 0, "lines were lost: {account:?}"),
-            Printed::None => {
-                ensure!(
-                    account.filtered >= self.sent as u64,
-                    "{} were to be filtered: {account:?}",
-                    self.sent
-                );
-            }
-            Printed::First(count) => {
-                ensure!(
-                    account.printed == count as u64,
-                    "{count} were to be printed: {account:?}"
-                );
-            }
+    /// Ends dropwatch and checks what it says about the whole. Returns as well whether the kernel
+    /// skipped probes.
+    fn account(self, printed: Printed) -> (Result<()>, bool) {
+        let sent = self.sent as u64;
+        match self.end(printed) {
+            Ok(ended) => (check_account(&ended, printed, sent), ended.skipped_probes()),
+            Err(error) => (Err(error), false),
         }
-        Ok(())
     }
+
+    fn end(self, printed: Printed) -> Result<Ended> {
+        match printed {
+            Printed::First(_) => self.dropwatch?.wait(LINES_WITHIN),
+            Printed::All | Printed::None => self.dropwatch?.stop(),
+        }
+    }
+}
+
+fn check_account(ended: &Ended, printed: Printed, sent: u64) -> Result<()> {
+    ended.expect_status(0)?;
+    let account = ended.account()?;
+    match printed {
+        Printed::All => ensure!(account.lost == 0, "lines were lost: {account:?}"),
+        Printed::None => ensure!(
+            account.filtered >= sent,
+            "{sent} were to be filtered: {account:?}"
+        ),
+        Printed::First(count) => ensure!(
+            account.printed == count as u64,
+            "{count} were to be printed: {account:?}"
+        ),
+    }
+    Ok(())
 }
 
 fn await_lines(judge: &Judge<'_>, watchers: &mut [Watcher<'_>]) {
