@@ -10,8 +10,8 @@ use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Map, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
     programs::{
-        BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, kprobe::KProbeLinkId,
-        raw_trace_point::RawTracePointLinkId, tp_btf::BtfTracePointLinkId,
+        BtfTracePoint, KProbe, Program, ProgramError, ProgramInfo, RawTracePoint,
+        kprobe::KProbeLinkId, raw_trace_point::RawTracePointLinkId, tp_btf::BtfTracePointLinkId,
     },
     util::nr_cpus,
 };
@@ -385,12 +385,8 @@ impl KernelSide {
             .program_mut(name)
             .ok_or_else(|| anyhow!("the eBPF object has no program {name}"))?;
         let link = attach(program).map_err(|error| preflight::explain_bpf_error(error.into()))?;
-        if let Some(bytes) = program.info().ok().and_then(|info| info.size_translated()) {
-            // What the verifier has left of it: nothing of filters that are off.
-            log::info!(
-                "program {name}: {} instructions",
-                bytes as usize / INSTRUCTION_SIZE
-            );
+        if let Ok(info) = program.info() {
+            tell_size(name, &info);
         }
         Ok(Attached {
             point,
@@ -489,6 +485,21 @@ impl KernelSide {
     /// They can't be opened.
     pub fn diagnostics(&mut self) -> Result<Diagnostics> {
         Diagnostics::new(&mut self.ebpf, aya_log_level())
+    }
+}
+
+/// Tells what the verifier has left of a program (nothing of filters that are off), and how many
+/// instructions it has looked at for it, where the kernel says so (5.16 on).
+fn tell_size(name: &str, info: &ProgramInfo) {
+    let Some(bytes) = info.size_translated() else {
+        return;
+    };
+    let left = bytes as usize / INSTRUCTION_SIZE;
+    match info.verified_instruction_count() {
+        Some(verified) => {
+            log::info!("program {name}: {left} instructions, {verified} verified");
+        }
+        None => log::info!("program {name}: {left} instructions"),
     }
 }
 

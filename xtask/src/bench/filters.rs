@@ -62,7 +62,8 @@ fn instructions(programs: &Programs, flags: &[&str], work: &WorkDir) -> Result<f
     let tracer = Tracer::start(&launch, programs, work)?;
     let said = tracer.stderr()?;
     tracer.stop(Records::None)?;
-    let line = said.lines().find(|line| line.ends_with(" instructions"));
-    let number = line.and_then(|line| line.rsplit(' ').nth(1)?.parse().ok());
+    let words: Vec<&str> = said.split([' ', ',', '\n']).collect();
+    let unit = words.iter().position(|word| *word == "instructions");
+    let number = unit.and_then(|unit| words.get(unit.checked_sub(1)?)?.parse().ok());
     number.with_context(|| format!("dropwatch does not say how many instructions: {said}"))
 }
