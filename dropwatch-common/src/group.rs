@@ -29,17 +29,20 @@ pub mod by {
     pub const CGROUP: u32 = 1 << 10;
     /// The stack.
     pub const STACK: u32 = 1 << 11;
+
+    /// What a [`super::ShortKey`] tells apart.
+    pub const SHORT: u32 = REASON | LOCATION | PROTOCOL | DESTINATION_PORT | NETNS | STACK;
 }
 
-/// Bits of [`GroupKey::known`].
+/// Bits of [`ShortKey::known`].
 pub mod known {
     /// [`super::GroupKey::source`] and `destination`, as far as they are grouped by.
     pub const ADDRESSES: u32 = 1 << 0;
     /// The addresses are those of IPv4.
     pub const IPV4: u32 = 1 << 1;
-    /// [`super::GroupKey::destination_port`].
+    /// [`super::ShortKey::destination_port`].
     pub const PORT: u32 = 1 << 2;
-    /// [`super::GroupKey::protocol`] is an IP protocol.
+    /// [`super::ShortKey::protocol`] is an IP protocol.
     pub const IP_PROTOCOL: u32 = 1 << 3;
     /// It is an ethertype.
     pub const ETHERTYPE: u32 = 1 << 4;
@@ -55,8 +58,8 @@ pub mod known {
     derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)
 )]
 pub struct GroupKey {
-    /// Call site: the address to which the freeing function returns.
-    pub location: u64,
+    /// What most groups are told apart by.
+    pub short: ShortKey,
     /// Inode number of the packet's socket.
     pub socket_inode: u64,
     /// Id of the cgroup that the packet's socket belongs to.
@@ -71,8 +74,25 @@ pub struct GroupKey {
     pub owner_comm: [u8; COMM_LEN],
     /// Name of the packet's device, NUL-padded.
     pub ifname: [u8; IFNAME_LEN],
+    /// Process that holds the packet's socket.
+    pub owner_tgid: u32,
+    /// Always zero.
+    pub padding: u32,
+}
+
+/// The part of a [`GroupKey`] that is a key by itself if groups are told apart by
+/// [`by::SHORT`] only: the kernel hashes and compares a key for each drop.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "user",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)
+)]
+pub struct ShortKey {
+    /// Call site: the address to which the freeing function returns.
+    pub location: u64,
     /// The bits of [`event::present`](crate::event::present) that mean something
-    /// here: `REASON`, `DEV`, `NETNS`, `STACK_ID`, `SOCKET_INODE`,
+    /// in the whole key: `REASON`, `DEV`, `NETNS`, `STACK_ID`, `SOCKET_INODE`,
     /// `SOCKET_CGROUP`, `OWNER`.
     pub present: u32,
     /// The bits of [`mod@known`].
@@ -83,15 +103,11 @@ pub struct GroupKey {
     pub netns: u32,
     /// Key in the stack-trace map.
     pub stack_id: u32,
-    /// Process that holds the packet's socket.
-    pub owner_tgid: u32,
     /// IP protocol, ethertype in host byte order, or address family: see
     /// [`mod@known`].
     pub protocol: u16,
     /// Destination port in host byte order. [`known::PORT`].
     pub destination_port: u16,
-    /// Always zero.
-    pub padding: u32,
 }
 
 /// What one CPU has counted of a group.
@@ -108,12 +124,17 @@ pub struct GroupCounts {
     /// When a record of the group was last sent as an example, nanoseconds of
     /// `CLOCK_BOOTTIME`; 0 if none was.
     pub example_ns: u64,
+    /// In which of the kernel's ticks (`jiffies_64`) it was last asked whether an
+    /// example is due.
+    pub looked_tick: u64,
 }
 
 /// Pause between two examples of a group on one CPU, in nanoseconds.
 pub const EXAMPLE_INTERVAL_NS: u64 = 1_000_000_000;
 
 const _: () = {
+    assert!(size_of::<ShortKey>() == 32);
     assert!(size_of::<GroupKey>() == 136);
     assert!(size_of::<GroupKey>().is_multiple_of(size_of::<u64>()));
+    assert!(core::mem::offset_of!(GroupKey, short) == 0);
 };

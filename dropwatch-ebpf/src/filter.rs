@@ -20,7 +20,7 @@ use crate::{
     group,
     kernel::{cgroup::Cgroup, read::Copied, task::Task},
     maps::{CGROUPS, COMMS, IFACES, MARKS, OWNERS, PIDS, PORTS, RANGES, REASONS, Scratch},
-    probe::Freed,
+    probe::{Freed, note_time},
 };
 
 /// Deepest nest of cgroups that is searched.
@@ -180,6 +180,13 @@ fn iface_matches(event: &DropEvent) -> bool {
     (!is_on(filters::IFACE) || listed & IFACE_KEEP != 0) && listed & IFACE_TURN_DOWN == 0
 }
 
+/// Whether a filter needs the packet's device or network namespace.
+#[inline(always)]
+pub(crate) fn needs_device() -> bool {
+    range_is_on(RangeKind::Netns)
+        || is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
+}
+
 /// Whether a filter, or the drop's group, needs the packet's headers.
 #[inline(always)]
 pub(crate) fn needs_tuple() -> bool {
@@ -299,18 +306,19 @@ impl Bytes for CapturedHeaders<'_> {
 /// where there is none, `--cgroup` by that of the task on the CPU, and
 /// `--container` by the packet's network namespace.
 #[inline(always)]
-pub(crate) fn cgroup_matches(socket: Cgroup, event: &DropEvent) -> bool {
+pub(crate) fn cgroup_matches(scratch: &Scratch) -> bool {
+    let event = &scratch.event;
     if is_on(filters::CGROUP) {
-        let cgroup = match socket.address {
-            0 => Task::current().cgroup(),
-            _ => socket,
+        let cgroup = match scratch.socket.cgroup {
+            0 => Task::current().cgroup().address,
+            cgroup => cgroup,
         };
-        if !is_listed(cgroup.address, CGROUP_NAMED) {
+        if !is_listed(cgroup, CGROUP_NAMED) {
             return false;
         }
     }
     if is_on(filters::CONTAINER) {
-        return match socket.address {
+        return match scratch.socket.cgroup {
             0 => {
                 event.present & present::NETNS != 0
                     && is_in(RangeKind::ContainerNetns, u64::from(event.netns), 32)
@@ -342,16 +350,16 @@ fn is_listed(address: u64, flag: u8) -> bool {
 }
 
 /// Decides `--pid` and `--comm`, and notes the socket's owner in the event where
-/// it is known: by the process that holds the packet's socket (at `socket`, 0 for
-/// none), or by the task on the CPU if the packet has none.
+/// it is known: by the process that holds the packet's socket, or by the task on the
+/// CPU if the packet has none.
 ///
 /// Whether a process holds a socket is known for a while from the map `OWNERS`,
 /// and seen of the task on the CPU. A task on the CPU that holds the socket and
 /// is not wanted decides nothing: others may hold it, too.
 #[inline(always)]
-pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
-    let verdict = if socket != 0 {
-        owner(scratch, socket)
+pub(crate) fn process_decision(scratch: &mut Scratch) -> Decision {
+    let verdict = if group::needs_socket() && scratch.socket.address != 0 {
+        owner(scratch)
     } else if scratch.event.present & present::SOCKET_BY_ADDRESS != 0 {
         verdict::OPEN
     } else {
@@ -362,7 +370,7 @@ pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
     }
     match verdict {
         verdict::MATCH => Decision::Match,
-        verdict::NO_MATCH if is_of_wanted_task(scratch, socket) => Decision::Match,
+        verdict::NO_MATCH if is_of_wanted_task(scratch) => Decision::Match,
         verdict::NO_MATCH => Decision::NoMatch,
         verdict::NOBODY if task_matches(&scratch.event) => Decision::Match,
         verdict::NOBODY => Decision::NoMatch,
@@ -376,15 +384,18 @@ pub(crate) fn process_decision(scratch: &mut Scratch, socket: u64) -> Decision {
 /// Whether the task on the CPU is wanted and holds the socket: it can be a new
 /// process, of which the verdict on the socket's other holders knows nothing.
 #[inline(always)]
-fn is_of_wanted_task(scratch: &mut Scratch, socket: u64) -> bool {
-    task_matches(&scratch.event) && Task::current().holds(socket, &mut scratch.files)
+fn is_of_wanted_task(scratch: &mut Scratch) -> bool {
+    task_matches(&scratch.event)
+        && Task::current().holds(scratch.socket.address, &mut scratch.files)
 }
 
-/// Notes the owner of the socket at `socket` in the event, and returns the
-/// verdict of user space.
+/// Notes the owner of the packet's socket in the event, and returns the verdict of
+/// user space.
 #[inline(never)]
-fn owner(scratch: &mut Scratch, socket: u64) -> u32 {
+fn owner(scratch: &mut Scratch) -> u32 {
     let event = &mut scratch.event;
+    // What is known of an owner is known for a while only.
+    note_time(event);
     if let Some(known) = OWNERS.get_ptr(event.socket_inode) {
         // SAFETY: the pointer comes from the map. Another CPU may write the entry at
         // the same time, or the kernel may take it for another socket: so a copy is
@@ -403,14 +414,14 @@ fn owner(scratch: &mut Scratch, socket: u64) -> u32 {
             }
         }
     }
-    look_at_task(scratch, socket);
+    look_at_task(scratch);
     verdict::OPEN
 }
 
 /// Notes in the map `OWNERS`, and in the event, whether the task on the CPU holds
-/// the socket at `socket`.
+/// the packet's socket.
 #[inline(always)]
-fn look_at_task(scratch: &mut Scratch, socket: u64) {
+fn look_at_task(scratch: &mut Scratch) {
     let event = &mut scratch.event;
     let entry = &mut scratch.owner;
     entry.inode = event.socket_inode;
@@ -419,7 +430,7 @@ fn look_at_task(scratch: &mut Scratch, socket: u64) {
     entry.not_tgid = event.tgid;
     entry.verdict = verdict::OPEN;
     let task = Task::current();
-    if event.tgid != 0 && task.holds(socket, &mut scratch.files) {
+    if event.tgid != 0 && task.holds(scratch.socket.address, &mut scratch.files) {
         entry.comm = task.process_name();
         entry.tgid = event.tgid;
         event.owner_tgid = entry.tgid;

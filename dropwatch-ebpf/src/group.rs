@@ -1,17 +1,17 @@
 //! Counts drops in groups, without a record for each.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_jiffies64, maps::PerCpuHashMap};
 use dropwatch_common::{
-    config::{Counters, RangeKind, filters},
-    event::{COMM_LEN, IFNAME_LEN, present},
+    config::{Counters, filters},
+    event::{COMM_LEN, DropEvent, IFNAME_LEN, present},
     group::{EXAMPLE_INTERVAL_NS, GroupCounts, by, known},
 };
 
 use crate::{
     config::{EXAMPLES, GROUP_BY},
     filter,
-    maps::{GROUPS, Scratch},
-    probe::add,
+    maps::{GROUPS, GROUPS_SHORT, Scratch},
+    probe::{add, note_time},
 };
 
 /// What became of a drop that was to be counted.
@@ -46,13 +46,10 @@ pub(crate) fn may_record() -> bool {
         || filter::is_on(filters::PID | filters::COMM)
 }
 
-/// Whether the packet's device and network namespace have to be looked at.
+/// Whether groups are told apart by the packet's device or network namespace.
 #[inline(always)]
 pub(crate) fn needs_device() -> bool {
-    may_record()
-        || is_by(by::DEVICE | by::NETNS | by::CGROUP)
-        || filter::range_is_on(RangeKind::Netns)
-        || filter::is_on(filters::IFACE | filters::EXCLUDE_IFACE | filters::CONTAINER)
+    is_by(by::DEVICE | by::NETNS | by::CGROUP)
 }
 
 /// Whether the packet's socket has to be looked at.
@@ -85,17 +82,13 @@ pub(crate) fn needs_record(scratch: &Scratch) -> bool {
 pub(crate) fn count(scratch: &mut Scratch) -> Counted {
     fill_key(scratch);
     let key = &scratch.key;
-    let counts = match GROUPS.get_ptr_mut(key) {
-        Some(counts) => counts,
-        None => {
-            // Another processor, or an interrupt of this one, may be faster: then
-            // the entry is there all the same.
-            let _raced = GROUPS.insert(key, NOTHING, u64::from(BPF_NOEXIST));
-            match GROUPS.get_ptr_mut(key) {
-                Some(counts) => counts,
-                None => return Counted::NoRoom,
-            }
-        }
+    let entry = if is_by(!by::SHORT) {
+        entry_of(&GROUPS, key)
+    } else {
+        entry_of(&GROUPS_SHORT, &key.short)
+    };
+    let Some(counts) = entry else {
+        return Counted::NoRoom;
     };
     let (packets, bytes) = packets_and_bytes(scratch);
     // SAFETY: the pointer comes from the map, and is this CPU's.
@@ -104,20 +97,45 @@ pub(crate) fn count(scratch: &mut Scratch) -> Counted {
         add(&raw mut (*counts).packets, packets);
         add(&raw mut (*counts).bytes, bytes);
     }
-    if EXAMPLES.load() == 0 {
-        return Counted::Grouped;
+    if EXAMPLES.load() != 0 && is_example_due(counts, &mut scratch.event) {
+        return Counted::GroupedWithExample;
     }
-    let now = scratch.event.time_ns;
-    // SAFETY: as above. An interrupt in between makes one example more.
+    Counted::Grouped
+}
+
+/// Whether it is time for another example of a group, and notes that there is one.
+#[inline(always)]
+fn is_example_due(counts: *mut GroupCounts, event: &mut DropEvent) -> bool {
+    // SAFETY: the caller's pointer is into a map value of this CPU. An interrupt in
+    // between makes one example more.
     unsafe {
+        // The clock costs as much as the rest; in a flood it is read once a tick.
+        let tick = bpf_jiffies64();
+        let looked = &raw mut (*counts).looked_tick;
+        if looked.read_volatile() == tick {
+            return false;
+        }
+        looked.write_volatile(tick);
+        note_time(event);
         let example = &raw mut (*counts).example_ns;
         let last = example.read_volatile();
-        if last != 0 && now.wrapping_sub(last) < EXAMPLE_INTERVAL_NS {
-            return Counted::Grouped;
+        if last != 0 && event.time_ns.wrapping_sub(last) < EXAMPLE_INTERVAL_NS {
+            return false;
         }
-        example.write_volatile(now);
+        example.write_volatile(event.time_ns);
     }
-    Counted::GroupedWithExample
+    true
+}
+
+/// This CPU's entry of a group; a new one if there is room.
+#[inline(always)]
+fn entry_of<K>(groups: &PerCpuHashMap<K, GroupCounts>, key: &K) -> Option<*mut GroupCounts> {
+    groups.get_ptr_mut(key).or_else(|| {
+        // Another processor, or an interrupt of this one, may be faster: then the
+        // entry is there all the same.
+        let _raced = groups.insert(key, NOTHING, u64::from(BPF_NOEXIST));
+        groups.get_ptr_mut(key)
+    })
 }
 
 const NOTHING: GroupCounts = GroupCounts {
@@ -125,6 +143,7 @@ const NOTHING: GroupCounts = GroupCounts {
     packets: 0,
     bytes: 0,
     example_ns: 0,
+    looked_tick: 0,
 };
 
 /// Counts a drop whose group found no room.
@@ -165,18 +184,18 @@ fn fill_key(scratch: &mut Scratch) {
     let mut shown = 0;
     if is_by(by::REASON) {
         shown |= present::REASON;
-        key.reason = if has(present::REASON) {
+        key.short.reason = if has(present::REASON) {
             event.reason
         } else {
             0
         };
     }
     if is_by(by::LOCATION) {
-        key.location = event.location;
+        key.short.location = event.location;
     }
     if is_by(by::NETNS | by::CGROUP) {
         shown |= present::NETNS;
-        key.netns = if has(present::NETNS) { event.netns } else { 0 };
+        key.short.netns = if has(present::NETNS) { event.netns } else { 0 };
     }
     if is_by(by::CGROUP) {
         shown |= present::SOCKET_CGROUP;
@@ -188,13 +207,13 @@ fn fill_key(scratch: &mut Scratch) {
     }
     if is_by(by::STACK) {
         shown |= present::STACK_ID;
-        key.stack_id = if has(present::STACK_ID) {
+        key.short.stack_id = if has(present::STACK_ID) {
             event.stack_id
         } else {
             0
         };
         // Only with its call site does a stack mean something.
-        key.location = event.location;
+        key.short.location = event.location;
     }
     if is_by(by::OWNER) {
         shown |= present::SOCKET_INODE | present::OWNER;
@@ -220,7 +239,7 @@ fn fill_key(scratch: &mut Scratch) {
     if is_by(by::COMM) {
         key.comm = event.comm;
     }
-    key.present = event.present & shown;
+    key.short.present = event.present & shown;
     if is_by(TUPLE) {
         fill_tuple(scratch);
     }
@@ -238,12 +257,12 @@ pub(crate) fn is_by_tuple() -> bool {
 #[inline(always)]
 fn fill_tuple(scratch: &mut Scratch) {
     let (event, tuple, key) = (&scratch.event, &scratch.tuple, &mut scratch.key);
-    key.known = 0;
+    key.short.known = 0;
     if is_by(by::SOURCE | by::DESTINATION) {
         if tuple.has_addresses {
-            key.known |= known::ADDRESSES;
+            key.short.known |= known::ADDRESSES;
             if tuple.is_ipv4 {
-                key.known |= known::IPV4;
+                key.short.known |= known::IPV4;
             }
         }
         if is_by(by::SOURCE) {
@@ -262,10 +281,10 @@ fn fill_tuple(scratch: &mut Scratch) {
         }
     }
     if is_by(by::DESTINATION_PORT) {
-        key.destination_port = 0;
+        key.short.destination_port = 0;
         if tuple.has_ports {
-            key.destination_port = tuple.destination_port;
-            key.known |= known::PORT;
+            key.short.destination_port = tuple.destination_port;
+            key.short.known |= known::PORT;
         }
     }
     if is_by(by::PROTOCOL) {
@@ -278,7 +297,7 @@ fn fill_tuple(scratch: &mut Scratch) {
         } else {
             (0, 0)
         };
-        key.protocol = protocol;
-        key.known |= kind;
+        key.short.protocol = protocol;
+        key.short.known |= kind;
     }
 }

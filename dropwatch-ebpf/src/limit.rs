@@ -13,6 +13,12 @@ use crate::{
     probe::{Outcome, add},
 };
 
+/// Whether the limits look at the time of the drop.
+#[inline(always)]
+pub(crate) fn needs_time() -> bool {
+    RATE_INTERVAL_NS.load() != 0
+}
+
 /// Lets a drop pass that has passed the filters, or says what became of it.
 ///
 /// Taking a sample and filtering can change places, so the sample is taken also of
@@ -25,7 +31,7 @@ pub(crate) fn pass(counters: *mut Counters, event: &DropEvent) -> Result<(), Out
         return Err(Outcome::SampledOut);
     }
     let is_open = event.present & present::PROCESS_OPEN != 0;
-    if RATE_INTERVAL_NS.load() != 0 && !is_open && !take_token(event.time_ns) {
+    if needs_time() && !is_open && !take_token(event.time_ns) {
         return Err(Outcome::Limited);
     }
     Ok(())

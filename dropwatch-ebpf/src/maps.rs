@@ -14,7 +14,7 @@ use dropwatch_common::{
         Mark, NESTING_LEVELS, OwnerEntry, PORT_TABLES, PORT_WORDS, RangeKey,
     },
     event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
-    group::{GroupCounts, GroupKey},
+    group::{GroupCounts, GroupKey, ShortKey},
     tuple::{Progress, Tuple},
 };
 
@@ -22,6 +22,15 @@ use crate::kernel::read::SkbCopy;
 
 /// Open files that are looked at together.
 pub(crate) const FILES_CHUNK: usize = 64;
+
+/// The packet's socket, as the filters need it.
+#[repr(C)]
+pub(crate) struct Socket {
+    /// Address of the `struct socket` by which processes hold it, 0 if none does.
+    pub(crate) address: u64,
+    /// Address of the cgroup that it was created in, 0 if it is not known.
+    pub(crate) cgroup: u64,
+}
 
 /// Where one drop is put together: all that is too large for the 512-byte stack,
 /// or would make it overflow together with the rest.
@@ -41,6 +50,9 @@ pub(crate) struct Scratch {
     pub(crate) tuple: Tuple,
     /// How far the headers were followed for it.
     pub(crate) progress: Progress,
+    /// The packet's socket, as far as it was looked at. Kept here, not in registers: the
+    /// verifier would follow the rest of the program once for each kind of socket.
+    pub(crate) socket: Socket,
     /// An entry for the map `OWNERS`.
     pub(crate) owner: OwnerEntry,
     /// The drop's group; what it is not told by is always zero.
@@ -85,6 +97,11 @@ pub(crate) static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
 /// What was counted of each group; its size is set by the loader.
 #[map]
 pub(crate) static GROUPS: PerCpuHashMap<GroupKey, GroupCounts> =
+    PerCpuHashMap::with_max_entries(1, 0);
+
+/// As `GROUPS`, where a short key is enough.
+#[map]
+pub(crate) static GROUPS_SHORT: PerCpuHashMap<ShortKey, GroupCounts> =
     PerCpuHashMap::with_max_entries(1, 0);
 
 /// Processes that `--pid` names, by tgid.

@@ -26,7 +26,6 @@ use crate::{
     filter::{self, Decision},
     group::{self, Counted},
     kernel::{
-        cgroup::Cgroup,
         netdev::NetDevice,
         read::{self, Access, Copied},
         skb::{self, Skb},
@@ -215,8 +214,8 @@ fn record<A: Access, C: StackIdContext>(ctx: &C, freed: &Freed) {
 
     let outcome = if filter::drop_matches(freed) {
         with_scratch(counters, |scratch| {
-            let sock = fill_packet::<A, _>(ctx, freed, scratch);
-            match examine(ctx, freed, &sock, counters, scratch) {
+            fill_packet::<A, _>(ctx, freed, scratch);
+            match examine::<A, _>(ctx, freed, counters, scratch) {
                 Ok(frames) => keep::<A, _>(ctx, freed, counters, scratch, frames),
                 Err(outcome) => outcome,
             }
@@ -343,14 +342,11 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> Outcome
 fn examine<A: Access, C: StackIdContext>(
     ctx: &C,
     freed: &Freed,
-    sock: &Sock<A>,
     counters: *mut Counters,
     scratch: &mut Scratch,
 ) -> Result<usize, Outcome> {
-    // Here also if no filter looks at it: read later, it would give the verifier more
-    // ways to follow.
-    if group::needs_device() {
-        fill_device(freed, sock, scratch);
+    if filter::needs_device() {
+        fill_device::<A>(freed, scratch);
     }
     if filter::needs_tuple() {
         fill_headers::<A>(freed, scratch);
@@ -358,12 +354,10 @@ fn examine<A: Access, C: StackIdContext>(
     if !filter::packet_matches(scratch) {
         return Err(Outcome::Filtered);
     }
-    let socket = if group::needs_socket() {
-        fill_socket(sock, &mut scratch.event)
-    } else {
-        Socket::NONE
-    };
-    if !filter::cgroup_matches(socket.cgroup, &scratch.event) {
+    if group::needs_socket() {
+        fill_socket::<A>(freed, scratch);
+    }
+    if !filter::cgroup_matches(scratch) {
         return Err(Outcome::Filtered);
     }
     if scratch.event.present & present::SOCKET == 0 && filter::is_socket_receive(freed.location) {
@@ -372,17 +366,16 @@ fn examine<A: Access, C: StackIdContext>(
     if group::needs_task() {
         scratch.event.tgid = task::identify::<A>(&mut scratch.event.comm);
     }
-    // What is known of a socket's owner is known for a while only.
-    if socket.address != 0 {
-        scratch.event.time_ns = now();
-    }
-    match filter::process_decision(scratch, socket.address) {
+    match filter::process_decision(scratch) {
         Decision::Match => {}
         Decision::NoMatch => return Err(Outcome::Filtered),
         Decision::Open => scratch.event.present |= present::PROCESS_OPEN,
     }
-    if socket.address == 0 && group::may_record() {
-        scratch.event.time_ns = now();
+    if !filter::needs_device() && group::needs_device() {
+        fill_device::<A>(freed, scratch);
+    }
+    if !group::is_on() || limit::needs_time() {
+        note_time(&mut scratch.event);
     }
     // The stack is what costs: the limits come before it, unless it is a filter.
     let is_stack_filter = filter::range_is_on(RangeKind::StackFunction);
@@ -400,6 +393,10 @@ fn examine<A: Access, C: StackIdContext>(
 /// Fills what only a record needs.
 #[inline(always)]
 fn complete<A: Access>(freed: &Freed, scratch: &mut Scratch) {
+    note_time(&mut scratch.event);
+    if !filter::needs_device() && !group::needs_device() {
+        fill_device::<A>(freed, scratch);
+    }
     if !filter::needs_tuple() {
         fill_headers::<A>(freed, scratch);
     }
@@ -409,25 +406,25 @@ fn complete<A: Access>(freed: &Freed, scratch: &mut Scratch) {
     fill_details::<A>(freed, scratch);
 }
 
-/// Nanoseconds of `CLOCK_BOOTTIME`.
+/// Notes the time, if that was not done for this drop: reading the clock takes as
+/// long as all of the `struct sk_buff`.
 #[inline(always)]
-fn now() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_boot_ns() }
+pub(crate) fn note_time(event: &mut DropEvent) {
+    if event.time_ns == 0 {
+        // SAFETY: a helper without arguments.
+        event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    }
 }
 
 /// Fills what the attach point knows and what of the packet is needed to look at
-/// the rest of it, or costs next to nothing, and returns its socket.
+/// the rest of it, or costs next to nothing.
 ///
 /// The padding of the record is zero: the kernel clears new maps, and nobody
 /// writes to it.
 #[inline(always)]
-fn fill_packet<A: Access, C: EbpfContext>(
-    ctx: &C,
-    freed: &Freed,
-    scratch: &mut Scratch,
-) -> Sock<A> {
+fn fill_packet<A: Access, C: EbpfContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) {
     let event = &mut scratch.event;
+    event.time_ns = 0;
     event.skb = freed.skb;
     event.location = freed.location;
     event.present = 0;
@@ -439,15 +436,21 @@ fn fill_packet<A: Access, C: EbpfContext>(
         if may_diagnose(&mut scratch.diagnostics) {
             debug!(ctx, "can't read the sk_buff at {:x}", freed.skb);
         }
-        return Sock::new(freed.receiver);
+        return;
     };
     event.present |= present::SKB;
     event.len = skb.len();
     event.ethertype = skb.protocol();
     event.mark = skb.mark();
-    match freed.receiver {
-        0 => skb.sk(),
-        receiver => Sock::new(receiver),
+}
+
+/// The socket that was to receive the packet, or the one that it belongs to.
+#[inline(always)]
+fn socket_of<A: Access>(freed: &Freed, scratch: &Scratch) -> Sock<A> {
+    if freed.receiver == 0 && scratch.event.present & present::SKB != 0 {
+        Skb::<A>::opened(freed.skb, &scratch.skb).sk()
+    } else {
+        Sock::new(freed.receiver)
     }
 }
 
@@ -491,13 +494,13 @@ fn fill_gso<A: Access>(freed: &Freed, scratch: &mut Scratch) {
 /// where it did not come from any, of the one that its route leads to, or those of
 /// its socket.
 #[inline(always)]
-fn fill_device<A: Access>(freed: &Freed, sock: &Sock<A>, scratch: &mut Scratch) {
+fn fill_device<A: Access>(freed: &Freed, scratch: &mut Scratch) {
     let event = &mut scratch.event;
     let is_known = event.present & present::SKB != 0
         && note_devices(&Skb::<A>::opened(freed.skb, &scratch.skb), event);
-    if !is_known && let Some(netns) = sock.netns() {
-        event.netns = netns;
-        event.present |= present::NETNS;
+    if !is_known && let Some(netns) = socket_of::<A>(freed, scratch).netns() {
+        scratch.event.netns = netns;
+        scratch.event.present |= present::NETNS;
     }
 }
 
@@ -529,46 +532,35 @@ fn note_device<A: Access>(dev: &NetDevice<A>, event: &mut DropEvent) -> bool {
     true
 }
 
-/// The packet's socket, as the filters need it.
-struct Socket {
-    /// The cgroup that it was created in.
-    cgroup: Cgroup,
-    /// Address of the `struct socket` by which processes hold it, 0 if none does.
-    address: u64,
-}
-
-impl Socket {
-    /// None.
-    const NONE: Self = Self {
-        cgroup: Cgroup { address: 0 },
-        address: 0,
-    };
-}
-
 /// Fills what comes from the packet's socket.
 #[inline(always)]
-fn fill_socket<A: Access>(sock: &Sock<A>, event: &mut DropEvent) -> Socket {
+fn fill_socket<A: Access>(freed: &Freed, scratch: &mut Scratch) {
+    let sock = socket_of::<A>(freed, scratch);
+    scratch.socket.address = 0;
+    scratch.socket.cgroup = 0;
     if sock.address == 0 {
-        return Socket::NONE;
+        return;
     }
     let (state, family) = (sock.state(), sock.family());
     if family == 0 {
-        return Socket::NONE;
+        return;
     }
+    let event = &mut scratch.event;
     event.present |= present::SOCKET;
     event.socket_state = state;
     event.socket_family = family;
     event.socket_protocol = 0;
     match sock.kind(state, family) {
-        Kind::Full(full) => fill_full_socket(&full, event),
-        Kind::Request(listener) => fill_full_socket(&listener, event),
-        Kind::TimeWait => Socket::NONE,
+        Kind::Full(full) => fill_full_socket(&full, scratch),
+        Kind::Request(listener) => fill_full_socket(&listener, scratch),
+        Kind::TimeWait => {}
     }
 }
 
 /// Fills what only full sockets have.
 #[inline(always)]
-fn fill_full_socket<A: Access>(full: &FullSock<A>, event: &mut DropEvent) -> Socket {
+fn fill_full_socket<A: Access>(full: &FullSock<A>, scratch: &mut Scratch) {
+    let event = &mut scratch.event;
     event.socket_protocol = full.protocol();
     let cgroup = full.cgroup();
     event.socket_cgroup = full.cgroup_id(cgroup);
@@ -580,7 +572,8 @@ fn fill_full_socket<A: Access>(full: &FullSock<A>, event: &mut DropEvent) -> Soc
     if event.socket_inode != 0 {
         event.present |= present::SOCKET_INODE;
     }
-    Socket { cgroup, address }
+    scratch.socket.address = address;
+    scratch.socket.cgroup = cgroup.address;
 }
 
 /// Copies the packet's headers: none without an ethertype, for the bytes have no

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::{
     bpf_get_current_pid_tgid,
     generated::{bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf},
 };
-use dropwatch_common::event::COMM_LEN;
+use dropwatch_common::{config::ABSENT, event::COMM_LEN};
 
 use super::{
     cgroup::Cgroup,
@@ -20,7 +20,7 @@ use crate::{
 
 /// Files of a task that are looked through for the packet's socket. Processes with
 /// more live long enough to be found in `/proc`.
-const MAX_FILES: usize = 4 * FILES_CHUNK;
+const MAX_FILES: usize = 2 * FILES_CHUNK;
 
 /// Notes the name of the thread on the CPU, NUL-padded, and returns its process.
 #[inline(always)]
@@ -99,15 +99,34 @@ impl Task {
 /// `socket`.
 #[inline(never)]
 fn is_in_chunk(socket: u64, address: u64, chunk: &mut [u64; FILES_CHUNK]) -> bool {
+    let private_data = FILE_PRIVATE_DATA.load();
+    if private_data == ABSENT {
+        return false;
+    }
     let destination = chunk.as_mut_ptr().cast();
     // SAFETY: the size is that of `chunk`.
     if !unsafe { read::bytes(destination, size_of_val(chunk) as u32, address) } {
         return false;
     }
+    // With as few branches in the loop as can be, and so to its end: each one makes the
+    // verifier walk through the turns that follow once more.
+    let mut are_others = 1;
     for &file in chunk.iter() {
-        if file != 0 && Copied::pointer(file, FILE_PRIVATE_DATA.load()) == socket {
-            return true;
+        if file == 0 {
+            continue;
         }
+        let mut held = 0_u64;
+        let member = file.wrapping_add(u64::from(private_data));
+        // SAFETY: `held` is valid for its size. A failed read clears it.
+        unsafe { read::bytes((&raw mut held).cast(), size_of::<u64>() as u32, member) };
+        are_others &= is_not_zero(held ^ socket);
     }
-    false
+    are_others == 0
+}
+
+/// 0 for 0, otherwise 1, without a branch.
+#[inline(always)]
+fn is_not_zero(value: u64) -> u64 {
+    // Spelled with a barrier, or the compiler finds the comparison in it again.
+    core::hint::black_box(value | value.wrapping_neg()) >> 63
 }

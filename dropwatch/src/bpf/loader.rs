@@ -18,14 +18,14 @@ use aya::{
 use dropwatch_common::{
     config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind},
     event::MAX_FRAMES,
-    group::{GroupCounts, GroupKey},
+    group::{GroupCounts, GroupKey, by},
 };
 
 use super::{
     attach::{AttachPoint, Hook},
     diagnostics::Diagnostics,
     filters::LiveMaps,
-    groups::GroupReader,
+    groups::{self, GroupReader},
     layout::{self, Globals, TracepointLayout},
     stack_depth,
     transport::{PerfTransport, RingTransport, Transport},
@@ -56,6 +56,12 @@ const GROUP_MEMORY: u64 = 64 << 20;
 
 /// Most groups, unless the user says otherwise.
 const MAX_GROUPS: u64 = 128 << 10;
+
+/// What only the kernel's code can tell apart: nothing that comes in packets.
+const BY_CODE: u32 = by::REASON | by::LOCATION;
+
+/// Most groups of [`BY_CODE`]: kernels have a few thousand places that drop.
+const MAX_CODE_GROUPS: u32 = 8 << 10;
 
 /// Bytes of the map for each group, key and counts not included: `struct
 /// htab_elem` (48 bytes, `kernel/bpf/hashtab.c`), a bucket (16) and the pointer to
@@ -121,7 +127,7 @@ pub fn load(
     let live = LiveMaps::fill(&mut ebpf, filters)?;
 
     let counters = PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?)?;
-    let groups = GroupReader::open(&mut ebpf, max_groups)?;
+    let groups = GroupReader::open(&mut ebpf, config.group_by(), max_groups)?;
     let stacks = StackReader(StackTraceMap::try_from(take_map(&mut ebpf, "STACKS")?)?);
     // The reader is there before the first record is.
     let transport = open_transport(&mut ebpf, config)?;
@@ -189,11 +195,15 @@ fn max_groups(config: &Config) -> Result<u32> {
         .map_err(|(path, error)| anyhow::Error::new(error).context(format!("reading {path}")))?;
     Ok(grouping
         .max_groups
-        .unwrap_or_else(|| default_max_groups(processors)))
+        .unwrap_or_else(|| default_max_groups(config.group_by(), processors)))
 }
 
-/// As many as the memory for them allows, which counts for each processor.
-fn default_max_groups(processors: usize) -> u32 {
+/// As many as the memory for them allows, which counts for each processor; few where
+/// there can't be many, for the kernel takes its time to make room.
+fn default_max_groups(group_by: u32, processors: usize) -> u32 {
+    if group_by & !BY_CODE == 0 {
+        return MAX_CODE_GROUPS;
+    }
     let bytes = GROUP_OVERHEAD
         + size_of::<GroupKey>() as u64
         + processors as u64 * size_of::<GroupCounts>() as u64;
@@ -232,7 +242,7 @@ fn load_object(
         loader.override_global("RATE_INTERVAL_NS", &limit.interval_ns, true);
         loader.override_global("RATE_BURST_NS", &limit.burst_ns, true);
     }
-    loader.map_max_entries("GROUPS", max_groups);
+    loader.map_max_entries(groups::map_name(config.group_by()), max_groups);
     loader.map_max_entries("STACKS", if frames == 0 { 1 } else { STACK_ENTRIES });
     // The kernel takes whole pages only, also of a ring that is not used.
     let ring_bytes = match config.buffer {

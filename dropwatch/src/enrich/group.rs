@@ -15,13 +15,13 @@ use crate::packet::{Addresses, Packet, Part, Protocol, Tuple};
 #[must_use]
 pub fn parts(key: &GroupKey) -> (DropEvent, Packet) {
     let event = DropEvent {
-        location: key.location,
+        location: key.short.location,
         socket_inode: key.socket_inode,
         socket_cgroup: key.socket_cgroup,
-        reason: key.reason,
-        present: key.present,
-        netns: key.netns,
-        stack_id: key.stack_id,
+        reason: key.short.reason,
+        present: key.short.present,
+        netns: key.short.netns,
+        stack_id: key.short.stack_id,
         owner_tgid: key.owner_tgid,
         comm: key.comm,
         owner_comm: key.owner_comm,
@@ -36,15 +36,15 @@ pub fn parts(key: &GroupKey) -> (DropEvent, Packet) {
 }
 
 fn tuple(key: &GroupKey) -> Tuple {
-    let has = |bit| key.known & bit != 0;
+    let has = |bit| key.short.known & bit != 0;
     let is_ipv4 = has(known::IPV4);
     Tuple {
         protocol: if has(known::IP_PROTOCOL) {
-            Protocol::Ip(key.protocol as u8)
+            Protocol::Ip(key.short.protocol as u8)
         } else if has(known::ETHERTYPE) {
-            Protocol::Ethertype(key.protocol)
+            Protocol::Ethertype(key.short.protocol)
         } else if has(known::FAMILY) {
-            Protocol::Family(key.protocol)
+            Protocol::Family(key.short.protocol)
         } else {
             Protocol::Unknown
         },
@@ -53,7 +53,7 @@ fn tuple(key: &GroupKey) -> Tuple {
             destination: address(key.destination, is_ipv4),
         }),
         ports: match has(known::PORT) {
-            true => Part::Known((0, key.destination_port)),
+            true => Part::Known((0, key.short.destination_port)),
             false => Part::Absent,
         },
     }

@@ -3,7 +3,7 @@ use std::path::Path;
 use clap::ValueEnum as _;
 use dropwatch_common::{
     event::present,
-    group::{GroupKey, known},
+    group::{GroupKey, ShortKey, known},
     uapi::{ETHERTYPE_ARP, IPPROTO_UDP},
 };
 
@@ -21,7 +21,7 @@ fn enricher() -> Enricher {
 }
 
 const UDP: GroupKey = GroupKey {
-    location: 0xffff_ffff_8100_0000,
+    short: UDP_SHORT,
     socket_inode: 0,
     socket_cgroup: 0,
     source: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1],
@@ -29,15 +29,19 @@ const UDP: GroupKey = GroupKey {
     comm: *b"dns\0\0\0\0\0\0\0\0\0\0\0\0\0",
     owner_comm: [0; 16],
     ifname: *b"eth0\0\0\0\0\0\0\0\0\0\0\0\0",
+    owner_tgid: 0,
+    padding: 0,
+};
+
+const UDP_SHORT: ShortKey = ShortKey {
+    location: 0xffff_ffff_8100_0000,
     present: present::DEV | present::NETNS,
     known: known::ADDRESSES | known::IPV4 | known::PORT | known::IP_PROTOCOL,
     reason: 0,
     netns: 4_026_531_840,
     stack_id: 0,
-    owner_tgid: 0,
     protocol: IPPROTO_UDP as u16,
     destination_port: 53,
-    padding: 0,
 };
 
 const ONE: Counts = Counts {
@@ -87,15 +91,21 @@ fn values_are_written_as_in_lines() {
 #[test]
 fn what_is_not_known_is_a_dash() {
     let arp = GroupKey {
-        known: known::ETHERTYPE,
-        protocol: ETHERTYPE_ARP,
+        short: ShortKey {
+            known: known::ETHERTYPE,
+            protocol: ETHERTYPE_ARP,
+            ..ShortKey::default()
+        },
         ..GroupKey::default()
     };
     let mut expected = vec!["-"; Dimension::value_variants().len()];
     expected[3] = "arp";
     assert_eq!(values(&arp), expected);
     let v6 = GroupKey {
-        known: known::ADDRESSES,
+        short: ShortKey {
+            known: known::ADDRESSES,
+            ..ShortKey::default()
+        },
         source: [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
         ..GroupKey::default()
     };
@@ -114,7 +124,13 @@ fn names_that_others_chose_are_escaped() {
 #[test]
 fn keys_with_the_same_names_are_one_group() {
     let mut groups = Groups::new(&[Dimension::Dport], 10);
-    let other_netns = GroupKey { netns: 7, ..UDP };
+    let other_netns = GroupKey {
+        short: ShortKey {
+            netns: 7,
+            ..UDP_SHORT
+        },
+        ..UDP
+    };
     read(
         &mut groups,
         &mut enricher(),
@@ -150,7 +166,10 @@ fn a_name_that_is_learned_later_moves_nothing() {
     three += ONE;
     three += ONE;
     let nameless = GroupKey {
-        present: 0,
+        short: ShortKey {
+            present: 0,
+            ..UDP_SHORT
+        },
         ..GroupKey::default()
     };
     read(&mut groups, &mut enricher, &[(nameless, ONE)]);
@@ -178,7 +197,10 @@ fn a_name_that_is_learned_later_moves_nothing() {
 fn groups_beyond_the_limit_are_others() {
     let (mut groups, mut enricher) = (Groups::new(&[Dimension::Dport], 1), enricher());
     let second = GroupKey {
-        destination_port: 54,
+        short: ShortKey {
+            destination_port: 54,
+            ..UDP_SHORT
+        },
         ..UDP
     };
     for _ in 0..2 {
