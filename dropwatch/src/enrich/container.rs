@@ -285,6 +285,11 @@ impl Containers {
         }
     }
 
+    /// To be called when drops are traced: the first look, for which the first drop would wait.
+    pub fn prepare(&mut self) {
+        self.look();
+    }
+
     fn look(&mut self) {
         let (now, proc) = (self.now, &self.proc);
         self.processes = self.looks.run(now, || Processes::look(proc));

@@ -97,6 +97,7 @@ impl Enricher {
     /// first one comes.
     pub fn prepare(&mut self) {
         self.owners.prepare(Instant::now());
+        self.host.containers.prepare();
     }
 
     /// Tells that each event stands for so many drops.
