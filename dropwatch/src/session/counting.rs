@@ -18,6 +18,10 @@ use crate::{
 /// Most lines that wait to be shown; a view that does not keep up sees the latest.
 const MAX_LINES: usize = 1024;
 
+/// Lines of groups after which they are written: some that a pipe has room for. They need not wait
+/// in memory until the last one of very many is there.
+const LINES_AT_ONCE: u64 = 512;
+
 /// What `dropwatch summary` and `top` do with what is counted.
 pub(super) struct Counting {
     /// Drops that came in records.
@@ -99,14 +103,10 @@ impl Counting {
         };
         let time = wall_clock();
         let mut flushed = Ok(Reader::Present);
-        // What a file or a quick reader takes need not wait in memory until the last line is
-        // there; a slow reader is not asked for each line.
-        let mut is_taken = true;
         groups.for_each_changed(|values, counts| {
             output.add_line(|line| format.write(time, counts, values, line));
-            if is_taken && output.is_full() {
+            if output.lines_pending().is_multiple_of(LINES_AT_ONCE) && flushed.is_ok() {
                 flushed = output.flush();
-                is_taken = flushed.is_ok() && !output.is_full();
             }
         });
         // Whoever flushes the last lines notices a reader that has gone.
