@@ -243,6 +243,8 @@ fn groups_beyond_the_limit_are_others() {
         3,
         "from records, and without a key, as well"
     );
+    groups.begin_reading(ONE);
+    assert_eq!(groups.other().drops, 3, "once");
     assert_eq!(groups.find("54"), None, "and leave nothing behind");
     assert_eq!(groups.totals().0.drops, 4);
 }
