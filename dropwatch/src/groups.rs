@@ -1,11 +1,24 @@
 //! Drops counted in groups: by what they are told apart, and how many each has.
 
-use std::{rc::Rc, time::Instant};
+mod keys;
+mod texts;
+
+use std::{
+    cmp::Reverse,
+    hash::{BuildHasher as _, BuildHasherDefault, Hash},
+    mem,
+};
 
 use dropwatch_common::group::{GroupKey, by};
-use rustc_hash::{FxHashMap, FxHashSet};
+use hashbrown::HashTable;
+use rustc_hash::{FxHashMap, FxHasher};
 
-use crate::{account::Account, format::write_dimension, record::DropRecord};
+pub use self::texts::TextId;
+use self::{
+    keys::Keys,
+    texts::{Texts, UNKNOWN_ID as UNKNOWN},
+};
+use crate::{format::write_dimension, record::DropRecord};
 
 /// What drops are grouped by. The order is that of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
@@ -113,231 +126,291 @@ impl std::ops::Sub for Counts {
     }
 }
 
-/// A group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// The text of each dimension of [`Snapshot::by`], without white space or
-    /// control characters; `-` where it is not known.
-    pub values: Rc<[Rc<str>]>,
-    /// Totals since the start.
-    pub counts: Counts,
-}
-
-/// All groups at a moment.
-#[derive(Clone, Debug)]
-pub struct Snapshot {
-    /// What they are told apart by.
-    pub by: Vec<Dimension>,
-    /// The moment.
-    pub at: Instant,
-    /// The groups. Each keeps its place from snapshot to snapshot; new ones come
-    /// last.
-    pub groups: Vec<Group>,
-    /// Drops whose group found no room.
-    pub other: Counts,
-    /// Where all drops went, as `1234 seen = 1000 counted + 234 filtered`.
-    pub account: String,
-}
-
-impl Snapshot {
-    /// The groups that have drops which `earlier` does not have, with what has been
-    /// counted since; `None` stands for the others. All since the start if there is
-    /// nothing earlier.
-    #[must_use]
-    pub fn changes(&self, earlier: Option<&Self>) -> Vec<(Option<&Group>, Counts)> {
-        let before = |index| {
-            earlier
-                .and_then(|earlier| earlier.groups.get(index))
-                .map_or(Counts::default(), |group: &Group| group.counts)
-        };
-        let groups = self
-            .groups
-            .iter()
-            .enumerate()
-            .map(|(index, group)| (Some(group), group.counts - before(index)));
-        let other = self.other - earlier.map_or(Counts::default(), |earlier| earlier.other);
-        groups
-            .chain([(None, other)])
-            .filter(|(_, counts)| counts.drops > 0)
-            .collect()
-    }
+/// A group, as of the last reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    /// The numbers of its texts, one for each dimension of [`Groups::by`].
+    pub values: &'a [TextId],
+    /// Since the start.
+    pub total: Counts,
+    /// Since the reading before.
+    pub recent: Counts,
 }
 
 /// Groups with the names of what the kernel side counts by number.
+///
+/// Everything is kept once, without a reference for each piece of it, so that 100,000 groups fit
+/// into some ten megabytes. The counts are those of the last reading until the next one.
 pub struct Groups {
     by: Vec<Dimension>,
     /// Most groups; what comes later is counted as others.
     limit: usize,
-    texts: FxHashSet<Rc<str>>,
-    rows: Vec<Row>,
-    /// Rows by their values.
-    by_values: FxHashMap<Rc<[Rc<str>]>, usize>,
-    /// By what the kernel side tells groups by.
-    by_key: FxHashMap<GroupKey, Known>,
-    /// Others, from records.
-    other_recorded: Counts,
-    /// Others, as the kernel side counts them.
-    other_counted: Counts,
+    texts: Texts,
+    /// The values of all groups, one after the other, `by.len()` for each.
+    values: Vec<TextId>,
+    /// By the number of a group.
+    counts: Vec<Reading>,
+    /// The numbers of groups, by their values.
+    index: HashTable<u32>,
+    /// What the kernel side tells groups by.
+    keys: Keys,
+    /// By the number of a key.
+    known: Vec<Known>,
+    /// Drops whose group found no room.
+    other: Reading,
+    /// Those of them that the kernel side had counted at the last reading.
+    no_group: Counts,
+    /// What came in records since the last reading; `None` stands for the others.
+    recorded: FxHashMap<Option<u32>, Counts>,
     /// Room to write a value in.
     text: Vec<u8>,
 }
 
 /// What is known of a key.
+#[derive(Default)]
 struct Known {
-    /// Its row; `None` for others.
-    row: Option<usize>,
-    /// What the kernel side had counted as of the last reading.
+    /// Its group; `None` for others. It can become another one when a name is learned; what was
+    /// counted until then stays where it was shown.
+    group: Option<u32>,
+    /// What the kernel side had counted at the last reading.
     last: Counts,
-    /// The part of it that stays with the rows of before: a drop that was shown
-    /// under one name is not shown again when another one is learned.
-    settled: Counts,
 }
 
-struct Row {
-    values: Rc<[Rc<str>]>,
-    /// What came in records, and what keys had counted that have other rows now;
-    /// since the start.
-    recorded: Counts,
-    /// What the kernel side has counted, as of the last reading.
-    counted: Counts,
+/// Totals since the start.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// At the last reading.
+    now: Counts,
+    /// At the one before.
+    before: Counts,
 }
 
 impl Groups {
     /// No groups yet, told apart by `by`; at most `limit` of them.
+    ///
+    /// The address space for all of them is taken at once, the memory as they come: a list that
+    /// grows is in memory twice each time that it is moved.
     #[must_use]
     pub fn new(by: &[Dimension], limit: usize) -> Self {
         Self {
             by: by.to_vec(),
             limit,
-            texts: FxHashSet::default(),
-            rows: Vec::new(),
-            by_values: FxHashMap::default(),
-            by_key: FxHashMap::default(),
-            other_recorded: Counts::default(),
-            other_counted: Counts::default(),
+            texts: Texts::new(),
+            values: Vec::with_capacity(limit.saturating_mul(by.len())),
+            counts: Vec::with_capacity(limit),
+            index: HashTable::new(),
+            keys: Keys::default(),
+            known: Vec::with_capacity(limit),
+            other: Reading::default(),
+            no_group: Counts::default(),
+            recorded: FxHashMap::default(),
             text: Vec::new(),
         }
     }
 
-    /// Counts a drop that came in a record.
+    /// Counts a drop that came in a record, from the next reading on.
     pub fn add(&mut self, record: &DropRecord<'_>) {
         let counts = Counts {
             drops: 1,
             packets: record.packets(),
             bytes: record.skb.map_or(0, |skb| u64::from(skb.len)),
         };
-        match self.row_of(record) {
-            Some(row) => self.rows[row].recorded += counts,
-            None => self.other_recorded += counts,
-        }
+        let group = self.named(record);
+        *self.recorded.entry(group).or_default() += counts;
     }
 
-    /// To be called before the kernel side's counts are taken over, all of them:
-    /// those of the last time no longer count.
+    /// Counts drops whose values are written already, a text for each dimension; from the next
+    /// reading on. What is missing is not known.
+    pub fn add_values(&mut self, values: &[&str], counts: Counts) {
+        let mut values = values.iter();
+        let group = self.group_of(|_, text| {
+            let value = values.next().copied().unwrap_or(texts::UNKNOWN);
+            text.extend_from_slice(value.as_bytes());
+        });
+        *self.recorded.entry(group).or_default() += counts;
+    }
+
+    /// Begins a reading: of what the kernel side has counted since the start, of which `no_group`
+    /// is in no group. All its keys are to be added then, each of them once.
     pub fn begin_reading(&mut self, no_group: Counts) {
-        self.rows
-            .iter_mut()
-            .for_each(|row| row.counted = Counts::default());
-        self.other_counted = no_group;
+        for counts in self.counts.iter_mut().chain([&mut self.other]) {
+            counts.before = counts.now;
+        }
+        self.other.now += no_group - self.no_group;
+        self.no_group = no_group;
+        for (group, counts) in mem::take(&mut self.recorded) {
+            self.gain(group, counts);
+        }
     }
 
-    /// Whether the row of a key is known, and nothing more can be learned of it.
-    /// If so, adds to it what the kernel side has counted.
+    /// Whether the group of a key is known, and nothing more can be learned of it.
+    /// If so, takes over what the kernel side has counted of it since the start.
     pub fn add_counted(&mut self, key: &GroupKey, counts: Counts) -> bool {
-        let Some(known) = self.by_key.get_mut(key) else {
+        let Some(key) = self.keys.find(key) else {
             return false;
         };
-        let Some(row) = known.row else {
-            self.other_counted += counts - known.settled;
-            return true;
+        let is_named = |group| {
+            let mut values = self.by.iter().zip(self.values_of(group));
+            !values.any(|(dimension, value)| dimension.is_learned_later() && *value == UNKNOWN)
         };
-        let mut values = self.by.iter().zip(self.rows[row].values.iter());
-        if values.any(|(dimension, value)| dimension.is_learned_later() && &**value == "-") {
-            return false;
+        let is_settled = self.known[key as usize].group.is_none_or(is_named);
+        if is_settled {
+            self.take_over(key, counts);
         }
-        known.last = counts;
-        self.rows[row].counted += counts - known.settled;
-        true
+        is_settled
     }
 
-    /// Adds what the kernel side has counted of a key whose names are those of
-    /// `record`.
+    /// Takes over what the kernel side has counted since the start of a key whose names are
+    /// those of `record`.
     pub fn add_named(&mut self, key: &GroupKey, record: &DropRecord<'_>, counts: Counts) {
-        let row = self.row_of(record);
-        let known = self.by_key.entry(*key).or_insert(Known {
-            row,
-            last: Counts::default(),
-            settled: Counts::default(),
+        let key = self.keys.find(key).unwrap_or_else(|| {
+            self.known.push(Known::default());
+            self.keys.insert(key)
         });
-        if known.row != row
-            && let Some(before) = known.row
-        {
-            self.rows[before].recorded += known.last - known.settled;
-            known.settled = known.last;
-            known.row = row;
-        }
-        known.last = counts;
-        let counts = counts - known.settled;
-        match row {
-            Some(row) => self.rows[row].counted += counts,
-            None => self.other_counted += counts,
-        }
+        self.known[key as usize].group = self.named(record);
+        self.take_over(key, counts);
     }
 
-    /// The groups as they are now, and the account with them.
+    /// What the groups are told apart by.
     #[must_use]
-    pub fn snapshot(&self, account: &Account) -> Snapshot {
-        let mut other = self.other_recorded;
-        other += self.other_counted;
-        let groups = self.rows.iter().map(|row| {
-            let mut counts = row.recorded;
-            counts += row.counted;
-            Group {
-                values: Rc::clone(&row.values),
-                counts,
+    pub fn by(&self) -> &[Dimension] {
+        &self.by
+    }
+
+    /// A value's text, without white space or control characters; `-` where it is not known.
+    #[must_use]
+    pub fn text(&self, id: TextId) -> &str {
+        self.texts.get(id)
+    }
+
+    /// The number of a text, if a group has had it.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<TextId> {
+        self.texts.find(text)
+    }
+
+    /// All groups that have drops. Each keeps its place; new ones come last.
+    pub fn groups(&self) -> impl Iterator<Item = Group<'_>> {
+        let all = (0..).zip(&self.counts).map(|(group, counts)| Group {
+            values: self.values_of(group),
+            total: counts.now,
+            recent: counts.recent(),
+        });
+        all.filter(|group| group.total.drops > 0)
+    }
+
+    /// Drops that are in no group since the start.
+    #[must_use]
+    pub fn other(&self) -> Counts {
+        self.other.now
+    }
+
+    /// All drops since the start, and since the reading before; those in no group included.
+    #[must_use]
+    pub fn totals(&self) -> (Counts, Counts) {
+        let (mut total, mut recent) = (self.other.now, self.other.recent());
+        for counts in &self.counts {
+            total += counts.now;
+            recent += counts.recent();
+        }
+        (total, recent)
+    }
+
+    /// Hands over what has drops since the reading before, with their counts, most of them first:
+    /// the values of a group, or `None` for the others.
+    pub fn for_each_changed(&self, mut handle: impl FnMut(Option<&[(Dimension, &str)]>, Counts)) {
+        let of =
+            |group: Option<u32>| group.map_or(&self.other, |group| &self.counts[group as usize]);
+        let all = (0..self.counts.len() as u32).map(Some).chain([None]);
+        // Numbers alone, for there may be very many.
+        let mut changed: Vec<Option<u32>> = Vec::with_capacity(self.counts.len() + 1);
+        changed.extend(all.filter(|group| of(*group).recent().drops > 0));
+        changed.sort_unstable_by_key(|group| {
+            let drops = of(*group).recent().drops;
+            (Reverse(drops), group.is_none(), *group)
+        });
+        for group in changed {
+            let values = group.map(|group| {
+                let texts = self.values_of(group).iter().map(|id| self.text(*id));
+                self.by.iter().copied().zip(texts).collect::<Vec<_>>()
+            });
+            handle(values.as_deref(), of(group).recent());
+        }
+    }
+
+    /// Adds what a key has counted since the last reading to the group that it has now.
+    fn take_over(&mut self, key: u32, counts: Counts) {
+        let known = &mut self.known[key as usize];
+        let gained = counts - known.last;
+        known.last = counts;
+        let group = known.group;
+        self.gain(group, gained);
+    }
+
+    fn gain(&mut self, group: Option<u32>, counts: Counts) {
+        let of = match group {
+            Some(group) => &mut self.counts[group as usize],
+            None => &mut self.other,
+        };
+        of.now += counts;
+    }
+
+    fn values_of(&self, group: u32) -> &[TextId] {
+        values_of(&self.values, self.by.len(), group)
+    }
+
+    fn named(&mut self, record: &DropRecord<'_>) -> Option<u32> {
+        self.group_of(|dimension, text| write_dimension(dimension, record, text))
+    }
+
+    /// The group with the values that `write` writes, if it has room. One without leaves nothing
+    /// behind.
+    fn group_of(&mut self, mut write: impl FnMut(Dimension, &mut Vec<u8>)) -> Option<u32> {
+        let is_full = self.counts.len() >= self.limit;
+        let width = self.by.len();
+        let start = self.values.len();
+        for dimension in &self.by {
+            self.text.clear();
+            write(*dimension, &mut self.text);
+            let text = String::from_utf8_lossy(&self.text);
+            let known = self.texts.find(&text);
+            if is_full && known.is_none() {
+                self.values.truncate(start);
+                return None;
             }
+            self.values
+                .push(known.unwrap_or_else(|| self.texts.insert(&text)));
+        }
+        let (known, new) = self.values.split_at(start);
+        let same = |other: &u32| values_of(known, width, *other) == new;
+        let found = self.index.find(hash(new), same).copied();
+        if found.is_some() || is_full {
+            self.values.truncate(start);
+            return found;
+        }
+        let group = self.counts.len() as u32;
+        self.index.insert_unique(hash(new), group, |other| {
+            hash(values_of(&self.values, width, *other))
         });
-        Snapshot {
-            by: self.by.clone(),
-            at: Instant::now(),
-            groups: groups.collect(),
-            other,
-            account: account.to_string(),
-        }
+        self.counts.push(Reading::default());
+        Some(group)
     }
+}
 
-    fn row_of(&mut self, record: &DropRecord<'_>) -> Option<usize> {
-        let values: Rc<[Rc<str>]> = (0..self.by.len())
-            .map(|place| self.value(self.by[place], record))
-            .collect();
-        if let Some(row) = self.by_values.get(&values) {
-            return Some(*row);
-        }
-        if self.rows.len() >= self.limit {
-            return None;
-        }
-        let row = self.rows.len();
-        self.by_values.insert(Rc::clone(&values), row);
-        self.rows.push(Row {
-            values,
-            recorded: Counts::default(),
-            counted: Counts::default(),
-        });
-        Some(row)
+impl Reading {
+    fn recent(&self) -> Counts {
+        self.now - self.before
     }
+}
 
-    /// The text of a value; equal ones share their memory.
-    fn value(&mut self, dimension: Dimension, record: &DropRecord<'_>) -> Rc<str> {
-        self.text.clear();
-        write_dimension(dimension, record, &mut self.text);
-        let text = String::from_utf8_lossy(&self.text);
-        if let Some(known) = self.texts.get(&*text) {
-            return Rc::clone(known);
-        }
-        let new: Rc<str> = text.into();
-        self.texts.insert(Rc::clone(&new));
-        new
-    }
+fn values_of(all: &[TextId], width: usize, group: u32) -> &[TextId] {
+    let start = group as usize * width;
+    all.get(start..start + width).unwrap_or_default()
+}
+
+/// For tables of numbers, whose entries lie elsewhere.
+pub(crate) fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
+    BuildHasherDefault::<FxHasher>::default().hash_one(value)
 }
 
 #[cfg(test)]

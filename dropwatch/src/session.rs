@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use self::counting::Counting;
+use self::counting::{Counting, read};
 use crate::{
     account::{Account, UserCounts},
     bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
@@ -33,7 +33,7 @@ use crate::{
     },
     filter::{Filters, KernelFilters},
     format::{self, Format},
-    groups::Snapshot,
+    groups::Groups,
     output::{Output, Reader},
     preflight,
     system::{PendingSymbols, System},
@@ -97,6 +97,8 @@ pub async fn run(config: &Config) -> Result<Account> {
     enricher.set_sample(config.sample);
     enricher.prepare();
     let max_groups = kernel.groups.capacity as usize;
+    let grouping = config.view.grouping();
+    let by = grouping.map_or(&[][..], |grouping| &grouping.by);
     let session = Session {
         config,
         kernel,
@@ -113,7 +115,8 @@ pub async fn run(config: &Config) -> Result<Account> {
                 full_ns: 0,
             },
             counts: UserCounts::default(),
-            sink: Sink::new(&config.view, max_groups),
+            sink: Sink::new(&config.view),
+            groups: Groups::new(by, max_groups),
         },
     };
     session.run(signals).await
@@ -287,8 +290,7 @@ impl Session<'_> {
                 }
                 _ = names_due.tick(), if has_names => self.follow_names(),
                 _ = groups_due.tick(), if groups_interval.is_some() => {
-                    let account = self.account()?.settled();
-                    self.records.print_groups(&self.kernel, &account)?;
+                    self.records.print_groups(&self.kernel)?;
                 }
                 _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
                 result = diagnostics.show() => result?,
@@ -370,7 +372,7 @@ impl Session<'_> {
             return Ok(Reader::Present);
         }
         let account = self.account()?;
-        self.records.print_groups(&self.kernel, &account)?;
+        self.records.print_groups(&self.kernel)?;
         self.records.print_account(&account);
         self.drain_until(Instant::now() + LAST_LINES).await
     }
@@ -459,7 +461,7 @@ enum Sink {
 }
 
 impl Sink {
-    fn new(view: &View, max_groups: usize) -> Self {
+    fn new(view: &View) -> Self {
         match view {
             View::Lines { text, count } => Self::Lines {
                 format: format::new(text),
@@ -467,15 +469,9 @@ impl Sink {
             },
             View::Summary(options) => {
                 let format = format::summary(options.format, options.interval.is_some());
-                Self::Groups(Box::new(Counting::new(
-                    &options.grouping,
-                    max_groups,
-                    format,
-                )))
+                Self::Groups(Box::new(Counting::new(format)))
             }
-            View::Top(options) => {
-                Self::Groups(Box::new(Counting::live(&options.grouping, max_groups)))
-            }
+            View::Top(_) => Self::Groups(Box::new(Counting::live())),
         }
     }
 }
@@ -488,6 +484,8 @@ struct Records {
     tokens: Tokens,
     counts: UserCounts,
     sink: Sink,
+    /// What is counted; none where each drop becomes a line.
+    groups: Groups,
 }
 
 impl Records {
@@ -553,7 +551,7 @@ impl Records {
                     self.output.add_line(|line| format.write(&record, line));
                     *room = room.map(|room| room - 1);
                 }
-                Sink::Groups(counting) => counting.add(&record),
+                Sink::Groups(counting) => counting.add(&mut self.groups, &record),
             },
         }
     }
@@ -564,23 +562,18 @@ impl Records {
     }
 
     /// Prints what was counted since the last time, the kernel side's part included.
-    fn print_groups(&mut self, kernel: &KernelSide, account: &Account) -> Result<()> {
-        if let Some(now) = self.groups_now(kernel, account)?
-            && let Sink::Groups(counting) = &mut self.sink
-        {
-            counting.print(now, &mut self.output);
+    fn print_groups(&mut self, kernel: &KernelSide) -> Result<()> {
+        self.read_groups(kernel)?;
+        match &mut self.sink {
+            Sink::Groups(counting) => counting.print(&self.groups, &mut self.output),
+            Sink::Lines { .. } => Ok(()),
         }
-        Ok(())
     }
 
-    /// What was counted since the start; `None` where each drop becomes a line.
-    fn groups_now(&mut self, kernel: &KernelSide, account: &Account) -> Result<Option<Snapshot>> {
-        let Sink::Groups(counting) = &mut self.sink else {
-            return Ok(None);
-        };
+    /// Takes over what the kernel side has counted.
+    fn read_groups(&mut self, kernel: &KernelSide) -> Result<()> {
         self.enricher.begin_batch();
-        counting.read(kernel, &mut self.enricher, &self.stacks)?;
-        Ok(Some(counting.snapshot(account)))
+        read(&mut self.groups, kernel, &mut self.enricher, &self.stacks)
     }
 
     /// The line of a packet that waits to be shown.

@@ -6,19 +6,19 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use super::{TimestampStyle, append, timestamp::TimestampWriter};
 use crate::{
     account::Account,
-    groups::{Counts, Dimension, Group},
+    groups::{Counts, Dimension},
     record::DropTime,
 };
 
 /// A way to write groups.
 pub trait Summary {
-    /// Appends a line for a group, final newline included; `None` stands for the
-    /// drops whose group found no room.
+    /// Appends a line for a group with these values, final newline included; `None`
+    /// stands for the drops whose group found no room.
     fn write(
         &mut self,
         time: DropTime,
         counts: Counts,
-        group: Option<(&[Dimension], &Group)>,
+        group: Option<&[(Dimension, &str)]>,
         line: &mut Vec<u8>,
     );
 
@@ -51,7 +51,7 @@ impl Summary for TextSummary {
         &mut self,
         time: DropTime,
         counts: Counts,
-        group: Option<(&[Dimension], &Group)>,
+        group: Option<&[(Dimension, &str)]>,
         line: &mut Vec<u8>,
     ) {
         self.timestamp.write(time, line);
@@ -63,8 +63,8 @@ impl Summary for TextSummary {
             ),
         );
         match group {
-            Some((by, group)) => {
-                for (dimension, value) in by.iter().zip(group.values.iter()) {
+            Some(values) => {
+                for (dimension, value) in values {
                     append(line, format_args!(" {}={value}", dimension.name()));
                 }
             }
@@ -104,7 +104,7 @@ impl Summary for JsonSummary {
         &mut self,
         time: DropTime,
         counts: Counts,
-        group: Option<(&[Dimension], &Group)>,
+        group: Option<&[(Dimension, &str)]>,
         line: &mut Vec<u8>,
     ) {
         let mut text = Vec::new();
@@ -133,7 +133,7 @@ fn write_object(object: &impl Serialize, line: &mut Vec<u8>) {
 struct GroupObject<'a> {
     time: &'a str,
     counts: Counts,
-    group: Option<(&'a [Dimension], &'a Group)>,
+    group: Option<&'a [(Dimension, &'a str)]>,
 }
 
 impl Serialize for GroupObject<'_> {
@@ -145,8 +145,8 @@ impl Serialize for GroupObject<'_> {
         object.serialize_entry("bytes", &self.counts.bytes)?;
         match self.group {
             None => object.serialize_entry("other", &true)?,
-            Some((by, group)) => {
-                for (dimension, value) in by.iter().zip(group.values.iter()) {
+            Some(values) => {
+                for (dimension, value) in values {
                     serialize_value(*dimension, value, &mut object)?;
                 }
             }

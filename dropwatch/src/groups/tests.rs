@@ -64,9 +64,24 @@ fn read(groups: &mut Groups, enricher: &mut Enricher, counted: &[(GroupKey, Coun
 fn values(key: &GroupKey) -> Vec<String> {
     let mut groups = Groups::new(Dimension::value_variants(), 1);
     read(&mut groups, &mut enricher(), &[(*key, ONE)]);
-    let snapshot = groups.snapshot(&Account::default());
-    let values = snapshot.groups[0].values.iter();
-    values.map(ToString::to_string).collect()
+    let group = groups.groups().next().unwrap();
+    let texts = group.values.iter().map(|id| groups.text(*id).to_owned());
+    texts.collect()
+}
+
+/// Drops of each group since the start.
+fn drops(groups: &Groups) -> Vec<u64> {
+    groups.groups().map(|group| group.total.drops).collect()
+}
+
+/// What changed at the last reading: the last value of each group, and its drops.
+fn changes(groups: &Groups) -> Vec<(Option<String>, u64)> {
+    let mut changes = Vec::new();
+    groups.for_each_changed(|values, counts| {
+        let value = values.map(|values| values.last().unwrap().1.to_owned());
+        changes.push((value, counts.drops));
+    });
+    changes
 }
 
 #[test]
@@ -136,9 +151,7 @@ fn keys_with_the_same_names_are_one_group() {
         &mut enricher(),
         &[(UDP, ONE), (other_netns, ONE)],
     );
-    let snapshot = groups.snapshot(&Account::default());
-    assert_eq!(snapshot.groups.len(), 1);
-    assert_eq!(snapshot.groups[0].counts.drops, 2);
+    assert_eq!(drops(&groups), [2]);
 }
 
 #[test]
@@ -148,15 +161,54 @@ fn a_reading_replaces_the_one_before() {
     three += ONE;
     three += ONE;
     read(&mut groups, &mut enricher, &[(UDP, ONE)]);
-    let first = groups.snapshot(&Account::default());
+    assert_eq!(changes(&groups), [(Some("53".to_owned()), 1)]);
     read(&mut groups, &mut enricher, &[(UDP, three)]);
-    let second = groups.snapshot(&Account::default());
-    assert_eq!(second.groups[0].counts, three);
-    let changes = second.changes(Some(&first));
-    assert_eq!(changes.len(), 1);
-    assert_eq!(changes[0].1.drops, 2);
-    assert!(second.changes(Some(&second)).is_empty());
-    assert_eq!(second.changes(None)[0].1, three);
+    let totals: Vec<Counts> = groups.groups().map(|group| group.total).collect();
+    assert_eq!(totals, [three]);
+    assert_eq!(changes(&groups), [(Some("53".to_owned()), 2)]);
+    assert_eq!(groups.totals(), (three, three - ONE));
+    read(&mut groups, &mut enricher, &[(UDP, three)]);
+    assert!(changes(&groups).is_empty());
+    assert_eq!(groups.totals(), (three, Counts::default()));
+}
+
+#[test]
+fn what_has_most_drops_comes_first() {
+    let (mut groups, mut enricher) = (Groups::new(&[Dimension::Dport], 3), enricher());
+    let counted: Vec<(GroupKey, Counts)> = [(1, 2), (2, 7), (3, 2), (4, 5)]
+        .map(|(destination_port, drops)| {
+            let key = GroupKey {
+                short: ShortKey {
+                    destination_port,
+                    ..UDP_SHORT
+                },
+                ..UDP
+            };
+            (key, Counts { drops, ..ONE })
+        })
+        .to_vec();
+    read(&mut groups, &mut enricher, &counted);
+    let port = |port: &str| Some(port.to_owned());
+    assert_eq!(
+        changes(&groups),
+        [(port("2"), 7), (None, 5), (port("1"), 2), (port("3"), 2)]
+    );
+}
+
+#[test]
+fn records_count_from_the_next_reading_on() {
+    let (mut groups, mut enricher) = (Groups::new(&[Dimension::Dport], 1), enricher());
+    let (event, packet) = group::parts(&UDP);
+    read(&mut groups, &mut enricher, &[]);
+    for _ in 0..2 {
+        groups.add(&enricher.enrich_group(&event, packet, |_| None));
+    }
+    assert!(drops(&groups).is_empty());
+    read(&mut groups, &mut enricher, &[]);
+    assert_eq!(drops(&groups), [2]);
+    read(&mut groups, &mut enricher, &[(UDP, ONE)]);
+    assert_eq!(drops(&groups), [3]);
+    assert_eq!(changes(&groups), [(Some("53".to_owned()), 1)]);
 }
 
 #[test]
@@ -173,24 +225,24 @@ fn a_name_that_is_learned_later_moves_nothing() {
         ..GroupKey::default()
     };
     read(&mut groups, &mut enricher, &[(nameless, ONE)]);
-    let first = groups.snapshot(&Account::default());
-    assert_eq!(&*first.groups[0].values[0], "-");
+    assert_eq!(changes(&groups), [(Some("-".to_owned()), 1)]);
     // The same key again, and now there is a name for it.
     groups.begin_reading(Counts::default());
     assert!(!groups.add_counted(&nameless, three));
     let (event, packet) = group::parts(&UDP);
     let record = enricher.enrich_group(&event, packet, |_| None);
     groups.add_named(&nameless, &record, three);
-    let second = groups.snapshot(&Account::default());
-    let drops: Vec<u64> = second
-        .groups
-        .iter()
-        .map(|group| group.counts.drops)
-        .collect();
-    assert_eq!(drops, [1, 2], "what was shown stays where it was");
-    let changes = second.changes(Some(&first));
-    assert_eq!(changes.len(), 1);
-    assert_eq!(changes[0].1.drops, 2);
+    assert_eq!(drops(&groups), [1, 2], "what was shown stays where it was");
+    let name = Some("4026531840".to_owned());
+    assert_eq!(changes(&groups), [(name.clone(), 2)]);
+    // From here on all of it has the name.
+    let mut five = three;
+    five += ONE;
+    five += ONE;
+    groups.begin_reading(Counts::default());
+    assert!(groups.add_counted(&nameless, five));
+    assert_eq!(drops(&groups), [1, 4]);
+    assert_eq!(changes(&groups), [(name, 2)]);
 }
 
 #[test]
@@ -205,18 +257,21 @@ fn groups_beyond_the_limit_are_others() {
     };
     for _ in 0..2 {
         read(&mut groups, &mut enricher, &[(UDP, ONE), (second, ONE)]);
-        let snapshot = groups.snapshot(&Account::default());
-        assert_eq!(snapshot.groups.len(), 1);
-        assert_eq!(snapshot.groups[0].counts, ONE);
-        assert_eq!(snapshot.other, ONE);
+        assert_eq!(drops(&groups), [1]);
+        assert_eq!(groups.other(), ONE);
     }
     let (event, packet) = group::parts(&second);
     groups.add(&enricher.enrich_group(&event, packet, |_| None));
+    groups.begin_reading(ONE);
     assert_eq!(
-        groups.snapshot(&Account::default()).other.drops,
-        2,
-        "from records as well"
+        groups.other().drops,
+        3,
+        "from records, and without a key, as well"
     );
+    groups.begin_reading(ONE);
+    assert_eq!(groups.other().drops, 3, "once");
+    assert_eq!(groups.find("54"), None, "and leave nothing behind");
+    assert_eq!(groups.totals().0.drops, 4);
 }
 
 #[test]

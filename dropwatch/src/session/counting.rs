@@ -1,27 +1,29 @@
 //! Counts drops in groups: what the kernel side has counted by itself, and what
 //! came in records.
 
-use std::{cmp::Reverse, collections::VecDeque};
+use std::collections::VecDeque;
 
 use anyhow::Result;
 
 use crate::{
     account::Account,
     bpf::{KernelSide, StackReader},
-    config::Grouping,
     enrich::{Enricher, group},
     format::{Format, Summary, TextFormat, TextOptions},
-    groups::{Counts, Groups, Snapshot},
-    output::Output,
+    groups::{Counts, Groups},
+    output::{Output, Reader},
     record::{DropRecord, DropTime},
 };
 
 /// Most lines that wait to be shown; a view that does not keep up sees the latest.
 const MAX_LINES: usize = 1024;
 
-/// What `dropwatch summary` and `top` have counted.
+/// Lines of groups after which they are written: some that a pipe has room for. They need not wait
+/// in memory until the last one of very many is there.
+const LINES_AT_ONCE: u64 = 512;
+
+/// What `dropwatch summary` and `top` do with what is counted.
 pub(super) struct Counting {
-    groups: Groups,
     /// Drops that came in records.
     counted: u64,
     output: To,
@@ -30,11 +32,7 @@ pub(super) struct Counting {
 /// Where it goes.
 enum To {
     /// Groups are printed.
-    Text {
-        format: Box<dyn Summary>,
-        /// What was printed so far, as the last snapshot had it.
-        printed: Option<Snapshot>,
-    },
+    Text(Box<dyn Summary>),
     /// Groups, and the lines of some packets, are shown live.
     Live {
         format: Box<TextFormat>,
@@ -43,22 +41,17 @@ enum To {
 }
 
 impl Counting {
-    /// Nothing yet; there will be at most `max_groups` groups, printed in `format`.
-    pub(super) fn new(grouping: &Grouping, max_groups: usize, format: Box<dyn Summary>) -> Self {
+    /// Nothing yet; groups will be printed in `format`.
+    pub(super) fn new(format: Box<dyn Summary>) -> Self {
         Self {
-            groups: Groups::new(&grouping.by, max_groups),
             counted: 0,
-            output: To::Text {
-                format,
-                printed: None,
-            },
+            output: To::Text(format),
         }
     }
 
-    /// As [`Counting::new`], for a live view.
-    pub(super) fn live(grouping: &Grouping, max_groups: usize) -> Self {
+    /// Nothing yet, for a live view.
+    pub(super) fn live() -> Self {
         Self {
-            groups: Groups::new(&grouping.by, max_groups),
             counted: 0,
             output: To::Live {
                 format: Box::new(TextFormat::new(&TextOptions::default())),
@@ -68,9 +61,9 @@ impl Counting {
     }
 
     /// Counts a drop that came in a record.
-    pub(super) fn add(&mut self, record: &DropRecord<'_>) {
+    pub(super) fn add(&mut self, groups: &mut Groups, record: &DropRecord<'_>) {
         self.counted += 1;
-        self.groups.add(record);
+        groups.add(record);
         self.show(record);
     }
 
@@ -91,7 +84,7 @@ impl Counting {
     pub(super) fn next_line(&mut self) -> Option<String> {
         match &mut self.output {
             To::Live { lines, .. } => lines.pop_front(),
-            To::Text { .. } => None,
+            To::Text(_) => None,
         }
     }
 
@@ -100,54 +93,57 @@ impl Counting {
         self.counted
     }
 
-    /// Takes over what the kernel side has counted since the start.
-    pub(super) fn read(
-        &mut self,
-        kernel: &KernelSide,
-        enricher: &mut Enricher,
-        stacks: &StackReader,
-    ) -> Result<()> {
-        let counters = kernel.counters()?;
-        self.groups.begin_reading(Counts {
-            drops: counters.no_group,
-            packets: counters.no_group_packets,
-            bytes: counters.no_group_bytes,
-        });
-        kernel.groups.read(|key, counts| {
-            if !self.groups.add_counted(key, counts) {
-                let (event, packet) = group::parts(key);
-                let record = enricher.enrich_group(&event, packet, |id| stacks.get(id));
-                self.groups.add_named(key, &record, counts);
-            }
-        })
-    }
-
-    /// What was counted since the start.
-    pub(super) fn snapshot(&self, account: &Account) -> Snapshot {
-        self.groups.snapshot(account)
-    }
-
-    /// Prints the groups that have changed since the last time, most drops first.
-    pub(super) fn print(&mut self, now: Snapshot, output: &mut Output) {
-        let To::Text { format, printed } = &mut self.output else {
-            return;
+    /// Prints the groups that have changed since the last reading, most drops first.
+    ///
+    /// # Errors
+    /// Standard output can't be written to.
+    pub(super) fn print(&mut self, groups: &Groups, output: &mut Output) -> Result<()> {
+        let To::Text(format) = &mut self.output else {
+            return Ok(());
         };
         let time = wall_clock();
-        let mut changed = now.changes(printed.as_ref());
-        changed.sort_by_key(|(_, counts)| Reverse(counts.drops));
-        for (group, counts) in changed {
-            let group = group.map(|group| (&*now.by, group));
-            output.add_line(|line| format.write(time, counts, group, line));
-        }
-        *printed = Some(now);
+        let mut flushed = Ok(Reader::Present);
+        groups.for_each_changed(|values, counts| {
+            output.add_line(|line| format.write(time, counts, values, line));
+            if output.lines_pending().is_multiple_of(LINES_AT_ONCE) && flushed.is_ok() {
+                flushed = output.flush();
+            }
+        });
+        // Whoever flushes the last lines notices a reader that has gone.
+        flushed.map(|_| ())
     }
 
     /// Prints the account, if the format has it among the groups.
     pub(super) fn print_account(&mut self, account: &Account, output: &mut Output) {
-        if let To::Text { format, .. } = &mut self.output {
+        if let To::Text(format) = &mut self.output {
             output.add_line(|line| format.write_account(account, line));
         }
     }
+}
+
+/// Takes over what the kernel side has counted since the start.
+///
+/// # Errors
+/// The kernel side's maps can't be read.
+pub(super) fn read(
+    groups: &mut Groups,
+    kernel: &KernelSide,
+    enricher: &mut Enricher,
+    stacks: &StackReader,
+) -> Result<()> {
+    let counters = kernel.counters()?;
+    groups.begin_reading(Counts {
+        drops: counters.no_group,
+        packets: counters.no_group_packets,
+        bytes: counters.no_group_bytes,
+    });
+    kernel.groups.read(|key, counts| {
+        if !groups.add_counted(key, counts) {
+            let (event, packet) = group::parts(key);
+            let record = enricher.enrich_group(&event, packet, |id| stacks.get(id));
+            groups.add_named(key, &record, counts);
+        }
+    })
 }
 
 /// The time of a report.

@@ -12,6 +12,7 @@ use tokio::{
 use super::{NAMES_INTERVAL, Session, ticks};
 use crate::{
     config::TopOptions,
+    groups::Groups,
     output::Reader,
     top::{self, Source, Update},
 };
@@ -76,9 +77,11 @@ impl Source for Live<'_, '_> {
                 _ = self.due.tick() => {
                     let account = self.session.account()?.settled();
                     let session = &mut *self.session;
-                    if let Some(now) = session.records.groups_now(&session.kernel, &account)? {
-                        return Ok(Some(Update::Snapshot(now)));
-                    }
+                    session.records.read_groups(&session.kernel)?;
+                    return Ok(Some(Update::Counts {
+                        at: std::time::Instant::now(),
+                        account: account.to_string(),
+                    }));
                 }
                 _ = self.names_due.tick(), if self.session.has_names() => {
                     self.session.follow_names();
@@ -87,6 +90,10 @@ impl Source for Live<'_, '_> {
             }
             self.drained = self.session.drain();
         }
+    }
+
+    fn groups(&self) -> &Groups {
+        &self.session.records.groups
     }
 }
 

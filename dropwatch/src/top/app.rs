@@ -10,10 +10,9 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::{
     level::{Grouping, History, Level, Row, Scope},
     packets::{self, Lines},
-    store::Store,
     view::{Column, Sort, Window, contains, position},
 };
-use crate::groups::{Counts, Dimension, Snapshot};
+use crate::groups::{Counts, Dimension, Groups};
 
 /// Characters that a filter may have.
 const LONGEST_FILTER: usize = 200;
@@ -27,7 +26,7 @@ pub struct Options {
     pub kernel: String,
     /// The filter flags as given; empty if there are none.
     pub filters: String,
-    /// The time between snapshots, for the header alone.
+    /// The time between readings, for the header alone.
     pub interval: Duration,
     /// When counting began.
     pub started: Instant,
@@ -49,10 +48,13 @@ pub enum Action {
 }
 
 /// The state of the view. It is fed with [`App::update`], [`App::packet`] and [`App::key`], and drawn
-/// by [`App::render`].
+/// by [`App::render`]. The groups themselves are not part of it: it is shown them each time.
 pub struct App {
     pub(super) options: Options,
-    pub(super) store: Store,
+    /// What groups are told apart by.
+    pub(super) by: Vec<Dimension>,
+    /// As of the last reading, also during a pause.
+    latest: Summary,
     /// The level that is shown.
     pub(super) level: Level,
     /// Those that Enter was pressed on before, the first one first.
@@ -107,21 +109,22 @@ pub(super) enum Overlay {
 }
 
 impl App {
-    /// A view that waits for the first snapshot.
-    pub fn new(options: Options) -> Self {
-        let store = Store::new(options.started);
+    /// A view of groups by `by` that waits for the first counts.
+    pub fn new(options: Options, by: &[Dimension]) -> Self {
+        let nothing = Summary::nothing(options.started);
         Self {
-            level: first_level(&[]),
+            level: first_level(by),
             above: Vec::new(),
             lines: Lines::default(),
             shown: Shown {
-                summary: Summary::of(&store),
+                summary: nothing.clone(),
                 rows: Vec::new(),
                 order: Vec::new(),
                 history: History::default(),
                 lines: Lines::default(),
             },
-            store,
+            by: by.to_vec(),
+            latest: nothing,
             options,
             window: Window::default(),
             height: 1,
@@ -130,30 +133,23 @@ impl App {
         }
     }
 
-    /// Takes new counts. During a pause they are kept, and shown after it.
-    pub fn update(&mut self, snapshot: Snapshot) {
-        let from = self.store.at();
-        let regrouped = snapshot.by != self.store.by();
-        let shown = self.shown.rows.iter().flat_map(|row| row.key);
-        self.store.update(snapshot, shown);
+    /// Takes new counts, read at `at`, and the account of that moment. During a pause they are kept,
+    /// and shown after it.
+    pub fn update(&mut self, groups: &Groups, at: Instant, account: String) {
+        let from = self.latest.at;
+        self.latest = Summary::of(groups, from, at, account);
         if !self.paused {
             // Not held beside those that take their place.
             self.shown.rows = Vec::new();
         }
-        if regrouped {
-            self.level = first_level(self.store.by());
-            self.above.clear();
-            self.paused = false;
-        }
-        let to = self.store.at();
         for level in &mut self.above {
-            let rows = level.rows(&self.store);
-            level.history.record(from, to, &rows);
+            let rows = level.rows(groups);
+            level.history.record(from, at, &rows);
         }
-        let rows = self.level.rows(&self.store);
-        self.level.history.record(from, to, &rows);
+        let rows = self.level.rows(groups);
+        self.level.history.record(from, at, &rows);
         if !self.paused {
-            self.show(rows);
+            self.show(groups, rows);
         }
     }
 
@@ -175,7 +171,7 @@ impl App {
     }
 
     /// Does what a key means.
-    pub fn key(&mut self, key: KeyEvent) -> Action {
+    pub fn key(&mut self, groups: &Groups, key: KeyEvent) -> Action {
         if key.kind == KeyEventKind::Release {
             return Action::Continue;
         }
@@ -184,20 +180,22 @@ impl App {
                 KeyCode::Char('c') => return Action::Quit,
                 KeyCode::Char('z') => return Action::Suspend,
                 KeyCode::Char('l') => return Action::Redraw,
-                KeyCode::Char('u') if self.mode == Mode::Filter => self.set_filter(String::new()),
+                KeyCode::Char('u') if self.mode == Mode::Filter => {
+                    self.set_filter(groups, String::new())
+                }
                 _ => {}
             }
             return Action::Continue;
         }
         match &self.mode {
-            Mode::Table => return self.table_key(key.code),
-            Mode::Filter => self.filter_key(key.code),
+            Mode::Table => return self.table_key(groups, key.code),
+            Mode::Filter => self.filter_key(groups, key.code),
             Mode::Overlay(..) => self.overlay_key(key.code),
         }
         Action::Continue
     }
 
-    fn table_key(&mut self, code: KeyCode) -> Action {
+    fn table_key(&mut self, groups: &Groups, code: KeyCode) -> Action {
         let page = self.height.max(1) as isize;
         match code {
             KeyCode::Char('q') => return Action::Quit,
@@ -210,41 +208,41 @@ impl App {
             KeyCode::PageDown => self.move_by(page),
             KeyCode::Home | KeyCode::Char('g') => self.move_by(isize::MIN),
             KeyCode::End | KeyCode::Char('G') => self.move_by(isize::MAX),
-            KeyCode::Enter | KeyCode::Right => self.open(),
-            KeyCode::Esc if !self.level.filter.is_empty() => self.set_filter(String::new()),
-            KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => self.close(),
-            KeyCode::Tab => self.choose_next(false),
-            KeyCode::BackTab => self.choose_next(true),
-            KeyCode::Char(digit @ '1'..='9') => self.choose(digit as usize - '1' as usize),
-            KeyCode::Char('s' | '>') => self.sort(|sort, values| sort.next(values, false)),
-            KeyCode::Char('S' | '<') => self.sort(|sort, values| sort.next(values, true)),
-            KeyCode::Char('r') => self.sort(|sort, _| Sort {
+            KeyCode::Enter | KeyCode::Right => self.open(groups),
+            KeyCode::Esc if !self.level.filter.is_empty() => self.set_filter(groups, String::new()),
+            KeyCode::Esc | KeyCode::Backspace | KeyCode::Left => self.close(groups),
+            KeyCode::Tab => self.choose_next(groups, false),
+            KeyCode::BackTab => self.choose_next(groups, true),
+            KeyCode::Char(digit @ '1'..='9') => self.choose(groups, digit as usize - '1' as usize),
+            KeyCode::Char('s' | '>') => self.sort(groups, |sort, values| sort.next(values, false)),
+            KeyCode::Char('S' | '<') => self.sort(groups, |sort, values| sort.next(values, true)),
+            KeyCode::Char('r') => self.sort(groups, |sort, _| Sort {
                 descending: !sort.descending,
                 ..sort
             }),
-            KeyCode::Char(' ') => self.pause(),
+            KeyCode::Char(' ') => self.pause(groups),
             KeyCode::Char('/') => self.mode = Mode::Filter,
             _ => {}
         }
         Action::Continue
     }
 
-    fn filter_key(&mut self, code: KeyCode) {
+    fn filter_key(&mut self, groups: &Groups, code: KeyCode) {
         let mut filter = self.level.filter.clone();
         match code {
             KeyCode::Enter => self.mode = Mode::Table,
             KeyCode::Esc => {
                 self.mode = Mode::Table;
-                self.set_filter(String::new());
+                self.set_filter(groups, String::new());
             }
             KeyCode::Backspace => match filter.pop() {
-                Some(_) => self.set_filter(filter),
+                Some(_) => self.set_filter(groups, filter),
                 None => self.mode = Mode::Table,
             },
             // Values have no other characters.
             KeyCode::Char(char @ ' '..='~') if filter.len() < LONGEST_FILTER => {
                 filter.push(char);
-                self.set_filter(filter);
+                self.set_filter(groups, filter);
             }
             KeyCode::Up => self.move_by(-1),
             KeyCode::Down => self.move_by(1),
@@ -268,7 +266,7 @@ impl App {
 
     /// The value columns of the table.
     pub(super) fn columns(&self) -> Vec<Dimension> {
-        self.level.grouping.columns(self.store.by())
+        self.level.grouping.columns(&self.by)
     }
 
     /// Rows or lines that can be moved to.
@@ -292,7 +290,7 @@ impl App {
     }
 
     /// Goes down into the current row.
-    fn open(&mut self) {
+    fn open(&mut self, groups: &Groups) {
         if self.level.grouping == Grouping::Packets {
             if let Some(line) = self.shown.lines.get(self.window.cursor) {
                 self.mode = Mode::Overlay(Overlay::Packet(Rc::clone(line)), 0);
@@ -307,43 +305,43 @@ impl App {
         let mut scope = level.scope.clone();
         for (dimension, id) in self.columns().into_iter().zip(row.key) {
             if !scope.has(dimension) {
-                scope.0.push((dimension, self.store.text(id).into()));
+                scope.0.push((dimension, groups.text(id).into()));
             }
         }
-        let grouping = Grouping::below(self.store.by(), &scope);
+        let grouping = Grouping::below(&self.by, &scope);
         let sort = level.sort.without_value();
         // The row is found again on the way back.
         self.level.selected = Some(row.key);
         let below = Level::new(grouping, scope, inherited, sort);
         self.above.push(std::mem::replace(&mut self.level, below));
-        self.enter();
+        self.enter(groups);
     }
 
     /// Goes back up.
-    fn close(&mut self) {
+    fn close(&mut self, groups: &Groups) {
         if let Some(level) = self.above.pop() {
             self.level = level;
-            self.enter();
+            self.enter(groups);
         }
     }
 
-    fn choose(&mut self, number: usize) {
-        let choices = Grouping::choices(self.store.by());
+    fn choose(&mut self, groups: &Groups, number: usize) {
+        let choices = Grouping::choices(&self.by);
         let Some(grouping) = choices.get(number).copied() else {
             return;
         };
         let level = &self.level;
-        if grouping == level.grouping || grouping.is_settled(self.store.by(), &level.scope) {
+        if grouping == level.grouping || grouping.is_settled(&self.by, &level.scope) {
             return;
         }
         let sort = level.sort.without_value();
         let (scope, inherited) = (level.scope.clone(), level.inherited);
         self.level = Level::new(grouping, scope, inherited, sort);
-        self.enter();
+        self.enter(groups);
     }
 
-    fn choose_next(&mut self, backwards: bool) {
-        let by = self.store.by();
+    fn choose_next(&mut self, groups: &Groups, backwards: bool) {
+        let by = &self.by;
         let level = &self.level;
         let choices = Grouping::choices(by);
         let here = choices.iter().position(|choice| *choice == level.grouping);
@@ -361,56 +359,56 @@ impl App {
             choice.is_some_and(|choice| !choice.is_settled(by, &level.scope))
         };
         if let Some(number) = numbers.into_iter().find(open) {
-            self.choose(number);
+            self.choose(groups, number);
         }
     }
 
     /// Shows a level that is new, or was left; also during a pause, which then goes on with what is
     /// known at this moment.
-    fn enter(&mut self) {
+    fn enter(&mut self, groups: &Groups) {
         self.window = Window::default();
-        let rows = self.level.rows(&self.store);
-        let to = self.store.at();
-        let from = to.checked_sub(self.store.interval()).unwrap_or(to);
+        let rows = self.level.rows(groups);
+        let to = self.latest.at;
+        let from = to.checked_sub(self.latest.interval).unwrap_or(to);
         if self.level.history.is_empty() {
             self.level.history.record(from, to, &rows);
         }
-        self.show(rows);
+        self.show(groups, rows);
     }
 
-    fn pause(&mut self) {
+    fn pause(&mut self, groups: &Groups) {
         self.paused = !self.paused;
         if !self.paused {
-            let rows = self.level.rows(&self.store);
-            self.show(rows);
+            let rows = self.level.rows(groups);
+            self.show(groups, rows);
         }
     }
 
-    fn sort(&mut self, change: impl FnOnce(Sort, usize) -> Sort) {
+    fn sort(&mut self, groups: &Groups, change: impl FnOnce(Sort, usize) -> Sort) {
         let values = self.columns().len();
         self.level.sort = change(self.level.sort, values);
-        self.arrange();
+        self.arrange(groups);
     }
 
-    fn set_filter(&mut self, filter: String) {
+    fn set_filter(&mut self, groups: &Groups, filter: String) {
         self.level.filter = filter;
         if self.level.grouping == Grouping::Packets {
             self.window = Window::default();
             self.show_lines();
         } else {
-            self.arrange();
+            self.arrange(groups);
         }
     }
 
     /// Puts what is known now on the screen.
-    fn show(&mut self, rows: Vec<Row>) {
-        self.shown.summary = Summary::of(&self.store);
+    fn show(&mut self, groups: &Groups, rows: Vec<Row>) {
+        self.shown.summary = self.latest.clone();
         self.shown.history = self.level.history.clone();
         self.shown.rows = rows;
         if self.level.grouping == Grouping::Packets {
             self.show_lines();
         }
-        self.arrange();
+        self.arrange(groups);
     }
 
     fn show_lines(&mut self) {
@@ -418,11 +416,11 @@ impl App {
         self.shown.lines = self.lines.filtered(|line| level.has_line(line));
     }
 
-    fn arrange(&mut self) {
+    fn arrange(&mut self, groups: &Groups) {
         let level = &self.level;
         let values = self.columns().len();
         let rows = &self.shown.rows;
-        let order = level.sort.arrange(rows, &self.store, values, &level.filter);
+        let order = level.sort.arrange(rows, groups, values, &level.filter);
         let cursor = match (level.grouping, &level.selected) {
             (Grouping::Packets, _) => self.window.cursor,
             (_, None) => 0,
@@ -448,15 +446,27 @@ impl Level {
 }
 
 impl Summary {
-    fn of(store: &Store) -> Self {
-        let (total, recent) = store.totals();
+    fn nothing(at: Instant) -> Self {
         Self {
-            at: store.at(),
-            interval: store.interval(),
+            at,
+            interval: Duration::ZERO,
+            total: Counts::default(),
+            recent: Counts::default(),
+            other: Counts::default(),
+            account: String::new(),
+        }
+    }
+
+    /// What `groups` has at `at`, and gained since `from`.
+    fn of(groups: &Groups, from: Instant, at: Instant, account: String) -> Self {
+        let (total, recent) = groups.totals();
+        Self {
+            at,
+            interval: at.saturating_duration_since(from),
             total,
             recent,
-            other: store.other(),
-            account: store.account().to_owned(),
+            other: groups.other(),
+            account,
         }
     }
 }

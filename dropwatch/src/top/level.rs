@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use hashbrown::HashTable;
 use rustc_hash::FxHashMap;
 
-use super::{
-    store::{Store, TextId},
-    view::Sort,
-};
-use crate::groups::{Counts, Dimension};
+use super::view::Sort;
+use crate::groups::{Counts, Dimension, Groups, TextId, hash};
 
 /// The dimensions that make a flow, in the order of their columns.
 const FLOW: [Dimension; 4] = [
@@ -104,9 +102,9 @@ impl Scope {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) key: Key,
-    /// Since the start.
-    pub(super) total: Counts,
-    /// Since the snapshot before.
+    /// Drops since the start.
+    pub(super) total: u64,
+    /// Since the reading before.
     pub(super) recent: Counts,
 }
 
@@ -140,24 +138,29 @@ impl Level {
         }
     }
 
-    /// Puts the groups of `store` that are in scope together.
-    pub(super) fn rows(&self, store: &Store) -> Vec<Row> {
+    /// Puts the groups that are in scope together.
+    pub(super) fn rows(&self, groups: &Groups) -> Vec<Row> {
         let mut rows = Vec::new();
-        let position = |wanted| store.by().iter().position(|dimension| *dimension == wanted);
+        let by = groups.by();
+        let position = |wanted| by.iter().position(|dimension| *dimension == wanted);
         let mut wanted = Vec::new();
         for (dimension, text) in &self.scope.0 {
-            match (position(*dimension), store.find(text)) {
+            match (position(*dimension), groups.find(text)) {
                 (Some(position), Some(id)) => wanted.push((position, id)),
                 _ => return rows,
             }
         }
-        let columns = self.grouping.columns(store.by());
+        let columns = self.grouping.columns(by);
         let columns: Vec<_> = columns.into_iter().filter_map(position).collect();
         if columns.is_empty() {
             return rows;
         }
-        let mut places: FxHashMap<Key, u32> = FxHashMap::default();
-        for group in store.groups() {
+        // The numbers of rows, by their keys.
+        let mut places: HashTable<u32> = HashTable::new();
+        let all = groups.groups();
+        // At once, for a list that grows is in memory twice each time that it is moved.
+        rows.reserve_exact(all.size_hint().1.unwrap_or_default());
+        for group in all {
             if !wanted
                 .iter()
                 .all(|(position, id)| group.values.get(*position) == Some(id))
@@ -168,19 +171,26 @@ impl Level {
             for (place, position) in key.iter_mut().zip(&columns) {
                 *place = group.values.get(*position).copied().unwrap_or_default();
             }
-            let place = *places.entry(key).or_insert(rows.len() as u32) as usize;
+            let key_of = |place: &u32| rows.get(*place as usize).map(|row| row.key);
+            let place = places.entry(
+                hash(&key),
+                |place| key_of(place) == Some(key),
+                |place| hash(&key_of(place).unwrap_or_default()),
+            );
+            let place = *place.or_insert(rows.len() as u32).get() as usize;
             match rows.get_mut(place) {
                 None => rows.push(Row {
                     key,
-                    total: group.total,
+                    total: group.total.drops,
                     recent: group.recent,
                 }),
                 Some(row) => {
-                    row.total += group.total;
+                    row.total = row.total.saturating_add(group.total.drops);
                     row.recent += group.recent;
                 }
             }
         }
+        rows.shrink_to_fit();
         rows
     }
 }
@@ -222,7 +232,7 @@ impl History {
         if to <= from {
             return;
         }
-        // A long interval between snapshots is spread over the steps it covers.
+        // A long interval between readings is spread over the steps it covers.
         let mut parts = [0.0_f32; STEPS];
         for (age, part) in parts.iter_mut().rev().enumerate() {
             let Some(step) = self.step.checked_sub(age as u64) else {

@@ -10,7 +10,6 @@ mod level;
 mod overlay;
 mod packets;
 mod render;
-mod store;
 mod table;
 mod terminal;
 #[cfg(test)]
@@ -19,7 +18,10 @@ mod theme;
 mod units;
 mod view;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result};
 use ratatui::crossterm::event::{self, Event};
@@ -27,14 +29,14 @@ use tokio::{
     select,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
-    time::{Instant, sleep, sleep_until},
+    time::{sleep, sleep_until},
 };
 
 pub use self::{
     app::{Action, App, Options},
     terminal::{Terminal, check},
 };
-use crate::groups::Snapshot;
+use crate::groups::Groups;
 
 /// Frames are at least this far apart.
 const FRAME: Duration = Duration::from_millis(100);
@@ -45,8 +47,13 @@ const STOP_WITHIN: Duration = Duration::from_millis(100);
 /// What a source has to tell.
 #[derive(Clone, Debug)]
 pub enum Update {
-    /// New counts.
-    Snapshot(Snapshot),
+    /// New counts, in [`Source::groups`].
+    Counts {
+        /// When they were read.
+        at: Instant,
+        /// Where all drops went, as `1234 seen = 1000 counted + 234 filtered`.
+        account: String,
+    },
     /// The line of a dropped packet.
     Packet(String),
 }
@@ -59,6 +66,9 @@ pub trait Source {
     /// # Errors
     /// Whatever ends the view.
     fn next(&mut self) -> impl Future<Output = Result<Option<Update>>>;
+
+    /// The groups, with the counts of the last [`Update::Counts`].
+    fn groups(&self) -> &Groups;
 }
 
 /// Shows what comes from `source` until it, the user, `SIGINT` or `SIGTERM` says stop. The terminal
@@ -73,7 +83,7 @@ pub async fn run(source: &mut impl Source, options: Options) -> Result<()> {
     let mut goes_on = listen(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?;
     let mut terminal = Terminal::take()?;
     let mut events = read_events();
-    let mut app = App::new(options);
+    let mut app = App::new(options, source.groups().by());
     // When the next frame is due, if anything has changed.
     let mut due = Some(Instant::now());
     let mut next_frame = Instant::now();
@@ -85,7 +95,7 @@ pub async fn run(source: &mut impl Source, options: Options) -> Result<()> {
             _ = terminate.recv() => return Ok(()),
             _ = goes_on.recv() => terminal.resume()?,
             event = events.recv() => match event.context("the terminal has gone")?? {
-                Event::Key(key) => match app.key(key) {
+                Event::Key(key) => match app.key(source.groups(), key) {
                     Action::Continue => {}
                     Action::Quit => return Ok(()),
                     Action::Redraw => terminal.clear()?,
@@ -101,15 +111,15 @@ pub async fn run(source: &mut impl Source, options: Options) -> Result<()> {
                 Event::Resize(..) => {}
                 _ => changed = false,
             },
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                terminal.draw(|frame| app.render(frame))?;
+            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
+                terminal.draw(|frame| app.render(source.groups(), frame))?;
                 next_frame = Instant::now() + FRAME;
                 due = None;
                 changed = false;
             }
             update = source.next() => match update? {
                 None => return Ok(()),
-                Some(Update::Snapshot(snapshot)) => app.update(snapshot),
+                Some(Update::Counts { at, account }) => app.update(source.groups(), at, account),
                 Some(Update::Packet(line)) => app.packet(&line),
             },
         }

@@ -19,17 +19,19 @@ use super::{
     units::{Cut, clock, count, fit, plain, short},
 };
 
+use crate::groups::Groups;
+
 /// Lines that the table and its header get before anything else is shown.
 const TABLE_FIRST: u16 = 4;
 
 impl App {
-    /// Draws everything.
-    pub fn render(&mut self, frame: &mut Frame<'_>) {
+    /// Draws everything; `groups` as of the last [`App::update`].
+    pub fn render(&mut self, groups: &Groups, frame: &mut Frame<'_>) {
         let area = frame.area();
-        self.draw(area, frame.buffer_mut());
+        self.draw(groups, area, frame.buffer_mut());
     }
 
-    fn draw(&mut self, area: Rect, buffer: &mut Buffer) {
+    fn draw(&mut self, groups: &Groups, area: Rect, buffer: &mut Buffer) {
         let theme = self.theme();
         let mut page = Page { area, buffer };
         for line in self.head(usize::from(area.width), area.height) {
@@ -45,7 +47,7 @@ impl App {
         if self.level.grouping == Grouping::Packets {
             self.draw_lines(body, buffer);
         } else {
-            let table = Table::new(self, usize::from(body.width));
+            let table = Table::new(self, groups, usize::from(body.width));
             let (lines, widths) = table.lines();
             draw_lines(body, buffer, lines);
             self.level.widths = widths;
@@ -158,7 +160,7 @@ impl App {
 
     /// What can be grouped by.
     fn choices(&self, theme: Theme) -> Line<'static> {
-        let by = self.store.by();
+        let by = &self.by;
         let mut spans = Vec::new();
         for (number, choice) in Grouping::choices(by).into_iter().enumerate() {
             let is_here = choice == self.level.grouping;

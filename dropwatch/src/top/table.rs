@@ -11,7 +11,7 @@ use super::{
     units::{Cut, count, fit, share, short, sparkline},
     view::{Column, Sort},
 };
-use crate::groups::{Counts, Dimension};
+use crate::groups::{Counts, Dimension, Groups};
 
 /// Space between columns.
 const GAP: usize = 1;
@@ -98,6 +98,7 @@ impl Field {
 /// The table as it is drawn on a screen of some width.
 pub(super) struct Table<'a> {
     app: &'a App,
+    groups: &'a Groups,
     fields: Vec<Field>,
     columns: Vec<Dimension>,
     /// Of the value columns.
@@ -107,7 +108,7 @@ pub(super) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(app: &'a App, width: usize) -> Self {
+    pub(super) fn new(app: &'a App, groups: &'a Groups, width: usize) -> Self {
         let columns = app.columns();
         let usual = columns.iter().map(|column| usual_width(*column) + GAP);
         let needed: usize = usual.sum();
@@ -125,10 +126,11 @@ impl<'a> Table<'a> {
             }
         }
         let room = width.saturating_sub(taken(&fields));
-        let totals = app.shown.rows.iter().map(|row| row.total.drops);
+        let totals = app.shown.rows.iter().map(|row| row.total);
         let whole = totals.fold(0, u64::saturating_add);
         let mut table = Self {
             app,
+            groups,
             fields,
             columns,
             widths: Vec::new(),
@@ -188,7 +190,7 @@ impl<'a> Table<'a> {
             .collect();
         for (_, row) in self.rows() {
             for (width, id) in widths.iter_mut().zip(row.key) {
-                *width = (*width).max(app.store.text(id).chars().count());
+                *width = (*width).max(self.groups.text(id).chars().count());
             }
         }
         widths
@@ -237,8 +239,8 @@ impl<'a> Table<'a> {
                     };
                     (short(rate), style)
                 }
-                Field::Total => (count(row.total.drops), Style::new()),
-                Field::Share => (share(row.total.drops, self.whole), theme.dim()),
+                Field::Total => (count(row.total), Style::new()),
+                Field::Share => (share(row.total, self.whole), theme.dim()),
                 Field::Minute => {
                     let rates = app.shown.history.rates(&row.key);
                     (sparkline(&rates), theme.spark())
@@ -252,7 +254,7 @@ impl<'a> Table<'a> {
                 Dimension::At => Cut::Middle,
                 _ => Cut::End,
             };
-            let text = fit(app.store.text(id), *width, cut);
+            let text = fit(self.groups.text(id), *width, cut);
             spans.push(Span::raw(format!("{text:<width$} ")));
         }
         Line::from(spans)

@@ -1,7 +1,7 @@
 //! The view on a terminal in memory.
 
 use std::{
-    rc::Rc,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use ratatui::{
 };
 
 use super::{Action, App, Options};
-use crate::groups::{Counts, Dimension, Group, Snapshot};
+use crate::groups::{Counts, Dimension, Groups};
 
 const BY: [Dimension; 7] = [
     Dimension::Reason,
@@ -26,9 +26,15 @@ const BY: [Dimension; 7] = [
     Dimension::Comm,
 ];
 
-/// A view and its clock.
+/// The values of a group, and its totals since the start.
+type Group = (Vec<String>, Counts);
+
+/// A view, what it shows, and its clock.
 struct Screen {
     app: App,
+    groups: Groups,
+    /// Totals that `groups` has been given.
+    given: HashMap<Vec<String>, Counts>,
     terminal: Terminal<TestBackend>,
     started: Instant,
 }
@@ -45,20 +51,29 @@ impl Screen {
             color: true,
         };
         Self {
-            app: App::new(options),
+            app: App::new(options, &BY),
+            groups: Groups::new(&BY, 1 << 20),
+            given: HashMap::new(),
             terminal: Terminal::new(TestBackend::new(width, height)).unwrap(),
             started,
         }
     }
 
     fn at(&mut self, second: u64, groups: Vec<Group>) {
-        self.app.update(Snapshot {
-            by: BY.to_vec(),
-            at: self.started + Duration::from_secs(second),
-            groups,
-            other: Counts::default(),
-            account: "9 seen = 7 printed + 2 lost".to_owned(),
-        });
+        for (values, total) in groups {
+            let texts: Vec<&str> = values.iter().map(String::as_str).collect();
+            let before = self.given.get(&values).copied().unwrap_or_default();
+            self.groups.add_values(&texts, total - before);
+            self.given.insert(values, total);
+        }
+        self.groups.begin_reading(Counts::default());
+        let at = self.started + Duration::from_secs(second);
+        let account = "9 seen = 7 printed + 2 lost".to_owned();
+        self.app.update(&self.groups, at, account);
+    }
+
+    fn key(&mut self, key: impl Into<KeyEvent>) -> Action {
+        self.app.key(&self.groups, key.into())
     }
 
     fn keys(&mut self, keys: &str) {
@@ -70,17 +85,20 @@ impl Screen {
                 '\t' => KeyCode::Tab,
                 _ => KeyCode::Char(char),
             };
-            assert_eq!(self.app.key(code.into()), Action::Continue, "{code:?}");
+            assert_eq!(self.key(code), Action::Continue, "{code:?}");
         }
     }
 
     fn code(&mut self, code: KeyCode) {
-        assert_eq!(self.app.key(code.into()), Action::Continue);
+        assert_eq!(self.key(code), Action::Continue);
     }
 
     /// The lines of the screen without white space at their ends.
     fn lines(&mut self) -> Vec<String> {
-        self.terminal.draw(|frame| self.app.render(frame)).unwrap();
+        let (app, groups) = (&mut self.app, &self.groups);
+        self.terminal
+            .draw(|frame| app.render(groups, frame))
+            .unwrap();
         let buffer = self.terminal.backend().buffer();
         let width = usize::from(buffer.area.width).max(1);
         let lines = buffer.content.chunks(width).map(|cells| {
@@ -113,14 +131,12 @@ impl Screen {
 }
 
 fn group(values: [&str; 7], drops: u64) -> Group {
-    Group {
-        values: values.into_iter().map(Into::into).collect(),
-        counts: Counts {
-            drops,
-            packets: drops * 2,
-            bytes: drops * 100,
-        },
-    }
+    let counts = Counts {
+        drops,
+        packets: drops * 2,
+        bytes: drops * 100,
+    };
+    (values.map(str::to_owned).to_vec(), counts)
 }
 
 /// Three reasons; the first one at two places.
@@ -330,7 +346,7 @@ fn a_pause_stands_still_but_counts() {
 }
 
 #[test]
-fn a_pause_keeps_texts_of_groups_that_go() {
+fn a_pause_stands_still_when_groups_come() {
     let mut screen = Screen::new(120, 20);
     screen.at(1, groups(1, 2, 3, 4));
     screen.keys(" ");
@@ -339,12 +355,31 @@ fn a_pause_keeps_texts_of_groups_that_go() {
         let reason = format!("OTHER_{second}");
         screen.at(
             second,
-            vec![group([&reason, "a", "b", "c", "d", "e", "f"], 1)],
+            vec![group([&reason, "a", "b", "c", "d", "e", "f"], 100)],
         );
         assert_eq!(screen.lines(), still);
     }
     screen.keys(" ");
-    assert_eq!(screen.values(), ["OTHER_4"]);
+    assert_eq!(screen.values()[0], "OTHER_4");
+    assert_eq!(screen.values().len(), 6);
+}
+
+#[test]
+fn a_group_that_came_between_readings_is_not_shown_yet() {
+    let mut screen = Screen::new(120, 20);
+    screen.at(1, groups(1, 2, 3, 4));
+    let one = Counts {
+        drops: 1,
+        packets: 1,
+        bytes: 1,
+    };
+    screen.groups.add_values(&["NEW"], one);
+    screen.keys("21");
+    assert!(screen.has("10 drops in all"));
+    assert_eq!(screen.values().len(), 3);
+    screen.at(2, Vec::new());
+    assert!(screen.has("11 drops in all"));
+    assert_eq!(screen.values()[0], "NEW");
 }
 
 #[test]
@@ -411,12 +446,12 @@ fn the_cursor_stays_on_the_row_it_was_moved_to() {
 #[test]
 fn keys_that_end() {
     let mut screen = Screen::new(80, 20);
-    assert_eq!(screen.app.key(KeyCode::Char('q').into()), Action::Quit);
+    assert_eq!(screen.key(KeyCode::Char('q')), Action::Quit);
     let control = |char| KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL);
     screen.keys("/q");
-    assert_eq!(screen.app.key(control('c')), Action::Quit);
-    assert_eq!(screen.app.key(control('z')), Action::Suspend);
-    assert_eq!(screen.app.key(control('l')), Action::Redraw);
+    assert_eq!(screen.key(control('c')), Action::Quit);
+    assert_eq!(screen.key(control('z')), Action::Suspend);
+    assert_eq!(screen.key(control('l')), Action::Redraw);
 }
 
 #[test]
@@ -519,21 +554,21 @@ fn a_hundred_thousand_flows() {
 fn any_group() -> impl Strategy<Value = Group> {
     let value = prop_oneof!["[a-c-]{1,2}", "[0-9]{1,3}", "\\PC{0,30}"];
     let drops = prop_oneof![0..10_u64, any::<u64>()];
-    let values = prop::collection::vec(value.prop_map(Rc::from), 5..9);
-    (values, drops).prop_map(|(values, drops): (Vec<Rc<str>>, u64)| Group {
-        values: values.into(),
-        counts: Counts {
+    let values = prop::collection::vec(value.prop_map(String::from), 5..9);
+    (values, drops).prop_map(|(values, drops)| {
+        let counts = Counts {
             drops,
             packets: drops,
             bytes: drops,
-        },
+        };
+        (values, counts)
     })
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Key(KeyCode),
-    Snapshot(u64, Vec<Group>, bool),
+    Reading(u64, Vec<Group>),
     Line(String),
     Size(u16, u16),
 }
@@ -557,8 +592,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::sample::select(codes.to_vec()).prop_map(Step::Key),
         6 => prop::sample::select(chars).prop_map(|char| Step::Key(KeyCode::Char(char))),
-        3 => (0..100_u64, prop::collection::vec(any_group(), 0..8), prop::bool::weighted(0.1))
-            .prop_map(|(seconds, groups, regroups)| Step::Snapshot(seconds, groups, regroups)),
+        3 => (0..100_u64, prop::collection::vec(any_group(), 0..8))
+            .prop_map(|(seconds, groups)| Step::Reading(seconds, groups)),
         1 => "(x NO udp [0-9:.\\[\\]]{0,9} > )?\\PC{0,60}".prop_map(Step::Line),
         1 => (0..130_u16, 0..40_u16).prop_map(|(width, height)| Step::Size(width, height)),
     ]
@@ -575,18 +610,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Key(code) => {
-                    screen.app.key(code.into());
+                    screen.key(code);
                 }
-                Step::Snapshot(seconds, groups, regroups) => {
+                Step::Reading(seconds, groups) => {
                     second += seconds;
-                    let by = if regroups { &BY[1..3] } else { &BY[..] };
-                    screen.app.update(Snapshot {
-                        by: by.to_vec(),
-                        at: screen.started + Duration::from_secs(second),
-                        groups,
-                        other: Counts::default(),
-                        account: String::new(),
-                    });
+                    screen.at(second, groups);
                 }
                 Step::Line(line) => screen.app.packet(&line),
                 Step::Size(width, height) => screen.terminal.backend_mut().resize(width, height),

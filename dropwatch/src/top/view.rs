@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{
-    level::{Key, Row},
-    store::Store,
-};
+use super::level::{Key, Row};
+use crate::groups::Groups;
 
 /// What rows can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,50 +59,56 @@ impl Sort {
     pub(super) fn arrange(
         self,
         rows: &[Row],
-        store: &Store,
+        groups: &Groups,
         values: usize,
         filter: &str,
     ) -> Vec<u32> {
         let words: Vec<_> = filter.split_whitespace().collect();
-        let texts = |row: &Row| row.key.into_iter().take(values).map(|id| store.text(id));
-        let mut shown: Vec<(SortKey<'_>, &Row, u32)> = Vec::new();
-        for (number, row) in rows.iter().enumerate() {
-            let fits = |word: &&str| texts(row).any(|text| contains(text, word));
-            if words.iter().all(fits) {
-                shown.push((self.key(row, store), row, number as u32));
-            }
-        }
-        let tie = |a: &Row, b: &Row| {
-            let totals = b.total.drops.cmp(&a.total.drops);
-            totals.then_with(|| texts(a).cmp(texts(b)))
+        let texts = |row: &Row| row.key.into_iter().take(values).map(|id| groups.text(id));
+        let fits = |row: &Row| {
+            let has = |word: &&str| texts(row).any(|text| contains(text, word));
+            words.iter().all(has)
         };
-        shown.sort_unstable_by(|(a, a_row, _), (b, b_row, _)| {
-            let order = a.cmp(b);
+        // Numbers alone, for there may be very many.
+        let mut shown: Vec<u32> = Vec::with_capacity(rows.len());
+        shown.extend((0..rows.len() as u32).filter(|number| fits(&rows[*number as usize])));
+        let parsed = self.parsed(rows, groups);
+        shown.sort_unstable_by(|a, b| {
+            let (a, b) = (*a as usize, *b as usize);
+            let (one, other) = (&rows[a], &rows[b]);
+            let order = match self.column {
+                Column::Drops => one.recent.drops.cmp(&other.recent.drops),
+                Column::Packets => one.recent.packets.cmp(&other.recent.packets),
+                Column::Bytes => one.recent.bytes.cmp(&other.recent.bytes),
+                Column::Total => one.total.cmp(&other.total),
+                Column::Value(_) => parsed[a].cmp(&parsed[b]),
+            };
             let order = if self.descending {
                 order.reverse()
             } else {
                 order
             };
-            order.then_with(|| tie(a_row, b_row))
+            order
+                .then_with(|| other.total.cmp(&one.total))
+                .then_with(|| texts(one).cmp(texts(other)))
         });
-        shown.into_iter().map(|(_, _, number)| number).collect()
+        shown
     }
 
-    fn key<'a>(self, row: &Row, store: &'a Store) -> SortKey<'a> {
-        match self.column {
-            Column::Drops => SortKey::Number(row.recent.drops),
-            Column::Packets => SortKey::Number(row.recent.packets),
-            Column::Bytes => SortKey::Number(row.recent.bytes),
-            Column::Total => SortKey::Number(row.total.drops),
-            Column::Value(position) => {
-                let id = row.key.get(position).copied().unwrap_or_default();
-                SortKey::of_text(store.text(id))
-            }
-        }
+    /// What texts are compared by, for each row, if they are what is sorted by.
+    fn parsed<'a>(self, rows: &[Row], groups: &'a Groups) -> Vec<SortKey<'a>> {
+        let Column::Value(position) = self.column else {
+            return Vec::new();
+        };
+        let text = |row: &Row| {
+            let id = row.key.get(position).copied().unwrap_or_default();
+            SortKey::of_text(groups.text(id))
+        };
+        rows.iter().map(text).collect()
     }
 }
 
-/// What rows are compared by: ports as numbers, addresses as addresses.
+/// What texts are compared by: ports as numbers, addresses as addresses.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum SortKey<'a> {
     Number(u64),

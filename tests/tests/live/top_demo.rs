@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use dropwatch::{
     classify::Class,
-    groups::{Counts, Dimension, Group, Snapshot},
+    groups::{Counts, Dimension, Groups},
     top::{self, Options, Source, Update},
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -22,7 +22,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 /// The word that makes this program the view.
 pub(crate) const NAME: &str = "top-demo";
 
-/// Time between snapshots.
+/// Time between readings.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Acts as the view if this program was told to.
@@ -62,6 +62,7 @@ fn show(args: &[String]) -> Result<()> {
             flows: flows.context("the number of flows")?,
             panics,
             ticks: 0,
+            groups: Groups::new(BY, 1 << 20),
             interval: interval(INTERVAL),
             line: 0,
         };
@@ -75,11 +76,12 @@ fn show(args: &[String]) -> Result<()> {
 /// Drops by a rule: the same ones each time.
 struct MadeUp {
     flows: u64,
-    /// Whether it panics at the third snapshot.
+    groups: Groups,
+    /// Whether it panics at the third reading.
     panics: bool,
     ticks: u64,
     interval: Interval,
-    /// Lines since the last snapshot.
+    /// Lines since the last reading.
     line: u64,
 }
 
@@ -149,19 +151,17 @@ const BY: &[Dimension] = &[
 ];
 
 impl MadeUp {
-    fn snapshot(&self) -> Snapshot {
-        let groups: Vec<_> = (0..self.flows).map(|flow| self.group(flow)).collect();
-        let drops: u64 = groups.iter().map(|group| group.counts.drops).sum();
-        Snapshot {
-            by: BY.to_vec(),
-            at: Instant::now(),
-            groups,
-            other: Counts::default(),
-            account: format!("{} seen = {drops} printed + {} lost", drops + 4, 4),
+    /// Counts what was dropped since the last reading, and returns the account.
+    fn read(&mut self) -> String {
+        for flow in 0..self.flows {
+            self.count(flow);
         }
+        self.groups.begin_reading(Counts::default());
+        let drops = self.groups.totals().0.drops;
+        format!("{} seen = {drops} printed + {} lost", drops + 4, 4)
     }
 
-    fn group(&self, flow: u64) -> Group {
+    fn count(&mut self, flow: u64) {
         let kind = KINDS[flow as usize % KINDS.len()];
         let (reason, at, interface, protocol, port, _) = kind;
         let values = [
@@ -176,17 +176,12 @@ impl MadeUp {
             &format!("worker[{}]", 1000 + flow % 300),
             "4026531840",
         ];
-        // Some flows come in bursts.
-        let bursts = self.ticks / 20 * 20 + (self.ticks % 20).min(4 + flow % 16);
-        let drops = 1 + bursts * (1000 / (flow + 1)) + bursts;
-        Group {
-            values: values.into_iter().map(Into::into).collect(),
-            counts: Counts {
-                drops,
-                packets: drops * 3 / 2,
-                bytes: drops * 1400,
-            },
-        }
+        let before = match self.ticks {
+            1 => Counts::default(),
+            ticks => total(flow, ticks - 1),
+        };
+        let counts = total(flow, self.ticks) - before;
+        self.groups.add_values(&values, counts);
     }
 
     fn line(&self) -> String {
@@ -204,6 +199,18 @@ impl MadeUp {
             self.ticks % 60,
             1000 + flow % 300,
         )
+    }
+}
+
+/// What has been dropped of a flow until a tick.
+fn total(flow: u64, ticks: u64) -> Counts {
+    // Some flows come in bursts.
+    let bursts = ticks / 20 * 20 + (ticks % 20).min(4 + flow % 16);
+    let drops = 1 + bursts * (1000 / (flow + 1)) + bursts;
+    Counts {
+        drops,
+        packets: drops * 3 / 2,
+        bytes: drops * 1400,
     }
 }
 
@@ -225,6 +232,14 @@ impl Source for MadeUp {
         self.ticks += 1;
         self.line = 0;
         assert!(!self.panics || self.ticks < 3, "told to panic");
-        Ok(Some(Update::Snapshot(self.snapshot())))
+        let account = self.read();
+        Ok(Some(Update::Counts {
+            at: Instant::now(),
+            account,
+        }))
+    }
+
+    fn groups(&self) -> &Groups {
+        &self.groups
     }
 }

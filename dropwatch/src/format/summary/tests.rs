@@ -10,14 +10,7 @@ const COUNTS: Counts = Counts {
     bytes: 5678,
 };
 
-fn group(values: &[&str]) -> Group {
-    Group {
-        values: values.iter().map(|value| (*value).into()).collect(),
-        counts: Counts::default(),
-    }
-}
-
-fn written(format: &mut dyn Summary, group: Option<(&[Dimension], &Group)>) -> String {
+fn written(format: &mut dyn Summary, group: Option<&[(Dimension, &str)]>) -> String {
     let mut line = Vec::new();
     format.write(TIME, COUNTS, group, &mut line);
     String::from_utf8(line).unwrap()
@@ -25,10 +18,9 @@ fn written(format: &mut dyn Summary, group: Option<(&[Dimension], &Group)>) -> S
 
 #[test]
 fn text_has_tokens_as_lines_have() {
-    let by = [Dimension::Reason, Dimension::Dport];
-    let group = group(&["NO_SOCKET", "-"]);
+    let values = [(Dimension::Reason, "NO_SOCKET"), (Dimension::Dport, "-")];
     assert_eq!(
-        written(&mut TextSummary::new(false), Some((&by, &group))),
+        written(&mut TextSummary::new(false), Some(&values)),
         "       12 drops        34 packets         5678 bytes  reason=NO_SOCKET dport=-\n"
     );
     assert_eq!(
@@ -42,15 +34,14 @@ fn text_has_tokens_as_lines_have() {
 
 #[test]
 fn json_has_types() {
-    let by = [
-        Dimension::Reason,
-        Dimension::Dport,
-        Dimension::Netns,
-        Dimension::Stack,
+    let values = [
+        (Dimension::Reason, "NO_SOCKET"),
+        (Dimension::Dport, "53"),
+        (Dimension::Netns, "-"),
+        (Dimension::Stack, "a+0x1,b+0x2"),
     ];
-    let group = group(&["NO_SOCKET", "53", "-", "a+0x1,b+0x2"]);
     assert_eq!(
-        written(&mut JsonSummary::new(), Some((&by, &group))),
+        written(&mut JsonSummary::new(), Some(&values)),
         "{\"time\":\"2026-01-01T00:00:00.123456Z\",\"drops\":12,\"packets\":34,\"bytes\":5678,\
          \"reason\":\"NO_SOCKET\",\"dport\":53,\"netns\":null,\"stack\":[\"a+0x1\",\"b+0x2\"]}\n"
     );
