@@ -19,6 +19,7 @@ pub mod filter;
 mod fixture;
 pub mod format;
 pub mod groups;
+pub mod heap;
 mod names;
 pub mod output;
 pub mod packet;

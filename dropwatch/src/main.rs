@@ -5,7 +5,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser as _;
-use dropwatch::{cli::Cli, config::Config, session};
+use dropwatch::{cli::Cli, config::Config, heap, session};
 
 /// Exit status of wrong usage, as clap uses it.
 const WRONG_USAGE: u8 = 2;
@@ -14,6 +14,7 @@ const WRONG_USAGE: u8 = 2;
 const DROPS_LOST: u8 = 3;
 
 fn main() -> ExitCode {
+    heap::give_back_large_blocks();
     let cli = Cli::parse();
     start_logging(cli.verbosity());
     let config = match Config::new(cli) {

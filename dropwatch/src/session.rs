@@ -83,7 +83,7 @@ pub async fn run(config: &Config) -> Result<Account> {
     if !bpf::names_receiver(&btf) {
         filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
     }
-    let (kernel, transport, stacks) = bpf::load(config, &filters, &btf, &system.reasons)?;
+    let (kernel, transport, stacks) = bpf::load(config, &filters, btf, &system.reasons)?;
     let (reasons, symbols, host) = system.into_names();
     log::info!(
         "attached {:.3} s after start, {} symbols",

@@ -84,8 +84,6 @@ pub struct KernelSide {
     pub groups: GroupReader,
     /// Up when drops were lost since it was taken down.
     pub drops_lost: SharedFlag,
-    /// Whether programs that need the kernel's types are tried.
-    takes_types: bool,
     /// The programs that are loaded, and what attaches them.
     attached: Vec<Attached>,
 }
@@ -106,6 +104,48 @@ enum Link {
 /// Reads stacks from the stack-trace map.
 pub struct StackReader(StackTraceMap<MapData>);
 
+/// A hook that can be tried.
+struct Candidate {
+    hook: Hook,
+    /// Where to attach, or why it can't be had.
+    places: Result<Vec<Place>>,
+}
+
+/// An attach point on this kernel.
+struct Place {
+    point: &'static AttachPoint,
+    /// The id of the tracepoint's type, where its arguments can be used with their types.
+    type_id: Option<u32>,
+}
+
+impl Candidate {
+    /// The hook on the kernel of `btf`.
+    fn new(hook: Hook, config: &Config, btf: &Btf, tracepoint: &TracepointResult) -> Self {
+        let available = match (hook, tracepoint) {
+            (Hook::Tracepoint, Err(error)) => Err(anyhow!("{error:#}")),
+            (Hook::Tracepoint, Ok(_)) => Ok(()),
+            (Hook::Kprobe, _) => preflight::kprobes_available(),
+        };
+        // The ids have to be the running kernel's.
+        let takes_types = config.kernel_btf.is_none();
+        let places = || {
+            let points = hook.attach_points(btf).into_iter();
+            points.map(|point| Place {
+                point,
+                type_id: takes_types
+                    .then(|| btf.tracepoint_type(point.target))
+                    .flatten(),
+            })
+        };
+        Self {
+            hook,
+            places: available.map(|()| places().collect()),
+        }
+    }
+}
+
+type TracepointResult = Result<Option<TracepointLayout>>;
+
 /// Loads the eBPF programs and attaches them.
 ///
 /// # Errors
@@ -113,14 +153,20 @@ pub struct StackReader(StackTraceMap<MapData>);
 pub fn load(
     config: &Config,
     filters: &KernelFilters,
-    btf: &Btf,
+    btf: Btf,
     reasons: &ReasonNames,
 ) -> Result<(KernelSide, Transport, StackReader)> {
     preflight::raise_memlock_limit();
-    let mut globals = layout::kernel_fields(btf)?;
-    let tracepoint = layout::tracepoint(btf);
+    let mut globals = layout::kernel_fields(&btf)?;
+    let tracepoint = layout::tracepoint(&btf);
     globals.extend(choices(config, filters, reasons, &tracepoint));
-    globals.push(("HAS_TYPED_TASK", layout::has_typed_task(btf).into()));
+    globals.push(("HAS_TYPED_TASK", layout::has_typed_task(&btf).into()));
+    let candidates: Vec<Candidate> = Hook::candidates(config.hook)
+        .iter()
+        .map(|hook| Candidate::new(*hook, config, &btf, &tracepoint))
+        .collect();
+    // aya is about to read it all by itself.
+    drop(btf);
     let max_groups = max_groups(config)?;
     let mut ebpf = load_object(config, filters, &globals, max_groups)?;
     let drops_lost = map_flag(&mut ebpf, "DROPS_LOST")?;
@@ -138,10 +184,8 @@ pub fn load(
         groups,
         drops_lost,
         attached: Vec::new(),
-        // Its ids are the running kernel's.
-        takes_types: config.kernel_btf.is_none(),
     };
-    kernel.attach_first(Hook::candidates(config.hook), btf, tracepoint)?;
+    kernel.attach_first(candidates)?;
     Ok((kernel, transport, stacks))
 }
 
@@ -150,7 +194,7 @@ fn choices(
     config: &Config,
     filters: &KernelFilters,
     reasons: &ReasonNames,
-    tracepoint: &Result<Option<TracepointLayout>>,
+    tracepoint: &TracepointResult,
 ) -> Globals {
     let has_reason = matches!(tracepoint, Ok(Some(layout)) if layout.has_reason);
     let has_socket = matches!(tracepoint, Ok(Some(layout)) if layout.has_socket);
@@ -312,20 +356,10 @@ fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
 
 impl KernelSide {
     /// Attaches the first hook of `candidates` that can be had.
-    fn attach_first(
-        &mut self,
-        candidates: &[Hook],
-        btf: &Btf,
-        tracepoint: Result<Option<TracepointLayout>>,
-    ) -> Result<()> {
-        let mut tracepoint = Some(tracepoint);
+    fn attach_first(&mut self, candidates: Vec<Candidate>) -> Result<()> {
         let mut refusals = Vec::new();
-        for &hook in candidates {
-            let available = match hook {
-                Hook::Tracepoint => tracepoint.take().unwrap_or(Ok(None)).map(|_| ()),
-                Hook::Kprobe => preflight::kprobes_available(),
-            };
-            match available.and_then(|()| self.attach(hook, btf)) {
+        for Candidate { hook, places } in candidates {
+            match places.and_then(|places| self.attach(hook, &places)) {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     log::info!("hook {} can't be used: {error:#}", hook.name());
@@ -340,17 +374,17 @@ impl KernelSide {
         Err(refusals.fold(first, |all, next| anyhow!("{all:#}; {next:#}")))
     }
 
-    fn attach(&mut self, hook: Hook, btf: &Btf) -> Result<()> {
-        let points = hook.attach_points(btf);
-        if points.is_empty() {
+    fn attach(&mut self, hook: Hook, places: &[Place]) -> Result<()> {
+        if places.is_empty() {
             bail!(
                 "this kernel has none of {}; try another --hook",
                 hook.targets().join(", ")
             );
         }
-        for point in points {
+        for place in places {
+            let point = place.point;
             let program = self
-                .attach_point(point, btf)
+                .attach_point(place)
                 .with_context(|| format!("attaching to {}", point.target))?;
             self.attached.push(program);
             log::info!(
@@ -366,10 +400,8 @@ impl KernelSide {
     }
 
     /// Attaches the better one of the point's programs that the kernel takes.
-    fn attach_point(&mut self, point: &'static AttachPoint, btf: &Btf) -> Result<Attached> {
-        let type_id = btf.tracepoint_type(point.target);
-        if let (true, Some(name), Some(type_id)) = (self.takes_types, point.typed_program, type_id)
-        {
+    fn attach_point(&mut self, &Place { point, type_id }: &Place) -> Result<Attached> {
+        if let (Some(name), Some(type_id)) = (point.typed_program, type_id) {
             let attached = self.attach_program(point, name, |program| {
                 attach_typed(program, point.target, type_id).map(Link::BtfTracePoint)
             });
