@@ -13,7 +13,7 @@ use super::{Format, TimestampStyle, append, text::direction_name, timestamp::Tim
 use crate::{
     account::Account,
     names::state_name,
-    record::{DropRecord, Gso, Netns, Owner, SkbFields, Stack, Workload},
+    record::{Direction, DropRecord, Gso, Netns, Owner, SkbFields, Stack, Workload},
 };
 
 /// Number of the schema: a key that changes its meaning or goes away makes a new one.
@@ -76,8 +76,7 @@ impl Format for JsonFormat {
         packet::write_members(packet, &mut object);
         object.text("if", device.map(|device| device.name));
         object.number("ifindex", device.map(|device| device.ifindex));
-        write_skb(skb.as_ref(), &mut object);
-        object.word("dir", direction.map(direction_name));
+        write_skb(skb.as_ref(), *direction, &mut object);
         object.word("state", state.and_then(|state| state_name(state.0)));
         object.word("class", Some(class.as_str()));
         if sample.is_some() {
@@ -142,10 +141,11 @@ fn write_gso(gso: Option<&Gso>, object: &mut Object<'_>) {
     }
 }
 
-fn write_skb(skb: Option<&SkbFields>, object: &mut Object<'_>) {
+fn write_skb(skb: Option<&SkbFields>, direction: Option<Direction>, object: &mut Object<'_>) {
     let iif = skb.map(|skb| skb.iif).filter(|iif| *iif != 0);
     object.number("iif", iif);
     object.number("queue", skb.map(|skb| skb.queue));
+    object.word("dir", direction.map(direction_name));
     object.number("mark", skb.map(|skb| skb.mark));
     object.number("prio", skb.map(|skb| skb.priority));
     object.number("hash", skb.map(|skb| skb.hash));

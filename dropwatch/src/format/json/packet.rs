@@ -74,11 +74,15 @@ pub(super) fn write_members(packet: &Packet, object: &mut Object<'_>) {
     object.value("mac", *mac, write_mac_addresses);
 }
 
-/// Appends an object for a packet inside of another one.
+/// Appends an object for a packet inside of another one, `null` where nothing is known
+/// of it.
 fn write_packet(tuple: Tuple, line: &mut Vec<u8>) {
-    let mut object = Object::open(line);
-    write_tuple(&tuple, &mut object);
-    object.close();
+    let known = known(tuple.protocol).map(|_| tuple);
+    write_or_null(known, line, |tuple, line| {
+        let mut object = Object::open(line);
+        write_tuple(&tuple, &mut object);
+        object.close();
+    });
 }
 
 fn write_transport(transport: Transport, object: &mut Object<'_>) {
