@@ -105,10 +105,10 @@ fn drops_and_the_account(path: &Path) -> Result<Outcome> {
     );
     for object in &objects {
         recognise(object, &drops)?;
-        // A field that text has only if asked for: the kernel side has to look at the route.
+        // A field that text has only if asked for.
         ensure!(
-            object["dir"] == "tx",
-            "the way of a packet on its way out: {}",
+            object["dir"] == "local",
+            "not by loopback: {}",
             object["dir"]
         );
         ensure!(
