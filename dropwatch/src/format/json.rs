@@ -8,8 +8,11 @@ mod packet;
 
 use jiff::tz::TimeZone;
 
-use self::object::{Object, write_array, write_characters, write_number, write_plain, write_text};
-use super::{Format, TimestampStyle, append, text::direction_name, timestamp::TimestampWriter};
+use self::object::{
+    Object, are_plain, key, write_characters, write_kernel_address, write_number, write_plain,
+    write_text,
+};
+use super::{Format, TimestampStyle, text::direction_name, timestamp::TimestampWriter};
 use crate::{
     account::Account,
     names::state_name,
@@ -63,34 +66,35 @@ impl Format for JsonFormat {
             address,
         } = record;
         let mut object = Object::open(line);
-        object.number("schema", Some(SCHEMA));
-        object.word("type", Some("drop"));
-        write_plain(object.member("time"), |line| {
+        object.number(key!("schema"), Some(SCHEMA));
+        object.word(key!("type"), Some("drop"));
+        write_plain(object.member(key!("time")), |line| {
             self.timestamp.write_rfc3339(time.unix_ns, line);
         });
-        object.number("boot_ns", Some(time.boot_ns));
-        object.word("reason", *reason);
+        object.number(key!("boot_ns"), Some(time.boot_ns));
+        object.word(key!("reason"), *reason);
         packet::write_tuple(&packet.tuple, &mut object);
-        object.number("len", skb.map(|skb| skb.len));
+        object.number(key!("len"), skb.map(|skb| skb.len));
         write_gso(gso.as_ref(), &mut object);
         packet::write_members(packet, &mut object);
-        object.text("if", device.map(|device| device.name));
-        object.number("ifindex", device.map(|device| device.ifindex));
+        object.text(key!("if"), device.map(|device| device.name));
+        object.number(key!("ifindex"), device.map(|device| device.ifindex));
         write_skb(skb.as_ref(), *direction, &mut object);
-        object.word("state", state.and_then(|state| state_name(state.0)));
-        object.word("class", Some(class.as_str()));
+        object.word(key!("state"), state.and_then(|state| state_name(state.0)));
+        object.word(key!("class"), Some(class.as_str()));
         if sample.is_some() {
-            object.number("sample", *sample);
+            object.number(key!("sample"), *sample);
         }
-        object.word("at", Some(*location).filter(|location| *location != "-"));
-        object.number("pid", Some(*pid));
-        object.text("comm", Some(comm));
+        object.word(
+            key!("at"),
+            Some(*location).filter(|location| *location != "-"),
+        );
+        object.number(key!("pid"), Some(*pid));
+        object.text(key!("comm"), Some(comm));
         write_owner(owner.as_ref(), &mut object);
         write_netns(netns.as_ref(), &mut object);
         write_workload(workload, &mut object);
-        write_plain(object.member("skb"), |line| {
-            append(line, format_args!("{address:#x}"));
-        });
+        write_kernel_address(*address, object.member(key!("skb")));
         if let Some(stack) = stack {
             write_stack(stack, &mut object);
         }
@@ -116,18 +120,18 @@ pub(super) fn write_account(account: &Account, line: &mut Vec<u8>) {
         lost,
     } = *account;
     let mut object = Object::open(line);
-    object.number("schema", Some(SCHEMA));
-    object.word("type", Some("account"));
-    object.number("seen", Some(seen));
+    object.number(key!("schema"), Some(SCHEMA));
+    object.word(key!("type"), Some("account"));
+    object.number(key!("seen"), Some(seen));
     match counted {
-        Some(counted) => object.number("counted", Some(counted)),
-        None => object.number("printed", Some(printed)),
+        Some(counted) => object.number(key!("counted"), Some(counted)),
+        None => object.number(key!("printed"), Some(printed)),
     }
-    object.number("hidden", Some(hidden));
-    object.number("filtered", Some(filtered));
-    object.number("sampled_out", Some(sampled_out));
-    object.number("limited", Some(limited));
-    object.number("lost", Some(lost));
+    object.number(key!("hidden"), Some(hidden));
+    object.number(key!("filtered"), Some(filtered));
+    object.number(key!("sampled_out"), Some(sampled_out));
+    object.number(key!("limited"), Some(limited));
+    object.number(key!("lost"), Some(lost));
     object.close();
     line.push(b'\n');
 }
@@ -135,25 +139,25 @@ pub(super) fn write_account(account: &Account, line: &mut Vec<u8>) {
 fn write_gso(gso: Option<&Gso>, object: &mut Object<'_>) {
     if let Some(Gso { size, segments }) = gso {
         if *segments != Some(1) {
-            object.number("segs", *segments);
+            object.number(key!("segs"), *segments);
         }
-        object.number("gso", Some(*size));
+        object.number(key!("gso"), Some(*size));
     }
 }
 
 fn write_skb(skb: Option<&SkbFields>, direction: Option<Direction>, object: &mut Object<'_>) {
     let iif = skb.map(|skb| skb.iif).filter(|iif| *iif != 0);
-    object.number("iif", iif);
-    object.number("queue", skb.map(|skb| skb.queue));
-    object.word("dir", direction.map(direction_name));
-    object.number("mark", skb.map(|skb| skb.mark));
-    object.number("prio", skb.map(|skb| skb.priority));
-    object.number("hash", skb.map(|skb| skb.hash));
+    object.number(key!("iif"), iif);
+    object.number(key!("queue"), skb.map(|skb| skb.queue));
+    object.word(key!("dir"), direction.map(direction_name));
+    object.number(key!("mark"), skb.map(|skb| skb.mark));
+    object.number(key!("prio"), skb.map(|skb| skb.priority));
+    object.number(key!("hash"), skb.map(|skb| skb.hash));
 }
 
 /// Writes the owner as the line shows it and, if it is known, in its parts.
 fn write_owner(owner: Option<&Owner<'_>>, object: &mut Object<'_>) {
-    object.value("owner", owner, |owner, line| {
+    object.value(key!("owner"), owner, |owner, line| {
         line.push(b'"');
         write_characters(owner.comm, line);
         line.push(b'[');
@@ -166,20 +170,20 @@ fn write_owner(owner: Option<&Owner<'_>>, object: &mut Object<'_>) {
         line.push(b'"');
     });
     if let Some(Owner { comm, pid, others }) = owner {
-        object.text("owner_comm", Some(comm));
-        object.number("owner_pid", Some(*pid));
-        object.number("owner_others", Some(*others));
+        object.text(key!("owner_comm"), Some(comm));
+        object.number(key!("owner_pid"), Some(*pid));
+        object.number(key!("owner_others"), Some(*others));
     }
 }
 
 /// Writes the namespace as the line shows it and, if it is known, its inode number.
 fn write_netns(netns: Option<&Netns<'_>>, object: &mut Object<'_>) {
-    object.value("netns", netns, |netns, line| match netns.name {
+    object.value(key!("netns"), netns, |netns, line| match netns.name {
         Some(name) => write_text(name, line),
         None => write_plain(line, |line| write_number(netns.inode, line)),
     });
     if let Some(netns) = netns {
-        object.number("netns_inode", Some(netns.inode));
+        object.number(key!("netns_inode"), Some(netns.inode));
     }
 }
 
@@ -189,21 +193,33 @@ fn write_workload(workload: &Workload<'_>, object: &mut Object<'_>) {
         pod,
         unit,
     } = workload;
-    object.text("container", *container);
-    object.text("pod", *pod);
-    object.text("unit", *unit);
+    object.text(key!("container"), *container);
+    object.text(key!("pod"), *pod);
+    object.text(key!("unit"), *unit);
 }
 
 fn write_stack(stack: &Stack<'_>, object: &mut Object<'_>) {
     let callers = match stack {
-        Stack::Callers(callers) => Some(callers.split(',')),
+        Stack::Callers(callers) => Some(*callers),
         Stack::Unknown => None,
     };
-    object.value("stack", callers, |callers, line| {
-        write_array(callers, line, |caller, line| {
-            write_text(caller.as_bytes(), line);
-        });
-    });
+    object.value(key!("stack"), callers, write_callers);
+}
+
+/// Appends an array of the callers, most of what there is in an object.
+fn write_callers(callers: &str, line: &mut Vec<u8>) {
+    let callers = callers.as_bytes();
+    let write: fn(&[u8], &mut Vec<u8>) = match are_plain(callers) {
+        true => |caller, line| line.extend_from_slice(caller),
+        false => write_characters,
+    };
+    let mut separator = "[\"";
+    for caller in callers.split(|byte| *byte == b',') {
+        line.extend_from_slice(separator.as_bytes());
+        write(caller, line);
+        separator = "\",\"";
+    }
+    line.extend_from_slice(b"\"]");
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ const UTC_FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
 
 const NS_PER_SECOND: i64 = 1_000_000_000;
 const NS_PER_MICROSECOND: i64 = 1_000;
+const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
 
 impl TimestampWriter {
     /// A writer for `style`; local time is that of `zone`.
@@ -78,14 +79,14 @@ impl TimestampWriter {
     /// [`TimestampStyle::Utc`].
     pub(crate) fn write_rfc3339(&mut self, unix_ns: i64, line: &mut Vec<u8>) {
         self.write_second(unix_ns, UTC_FORMAT, line);
-        write_fraction(unix_ns.rem_euclid(NS_PER_SECOND), 9, line);
+        write_fraction(unix_ns.rem_euclid(NS_PER_SECOND), NS_PER_SECOND, line);
         line.push(b'Z');
     }
 
     fn write_wall_clock(&mut self, unix_ns: i64, format: &str, line: &mut Vec<u8>) {
         self.write_second(unix_ns, format, line);
         let microseconds = unix_ns.rem_euclid(NS_PER_SECOND) / NS_PER_MICROSECOND;
-        write_fraction(microseconds, 6, line);
+        write_fraction(microseconds, MICROSECONDS_PER_SECOND, line);
     }
 
     /// Appends the time up to the second.
@@ -114,16 +115,17 @@ fn write_seconds(ns: i128, line: &mut Vec<u8>) {
     let microseconds = ns % i128::from(NS_PER_SECOND) / i128::from(NS_PER_MICROSECOND);
     let mut buffer = itoa::Buffer::new();
     line.extend_from_slice(buffer.format(seconds).as_bytes());
-    write_fraction(microseconds as i64, 6, line);
+    write_fraction(microseconds as i64, MICROSECONDS_PER_SECOND, line);
 }
 
-/// Appends a point and the last `digits` digits of `number`.
-fn write_fraction(number: i64, digits: u32, line: &mut Vec<u8>) {
-    line.push(b'.');
-    let mut divisor = 10_i64.pow(digits - 1);
-    while divisor > 0 {
-        line.push(b'0' + (number / divisor % 10) as u8);
-        divisor /= 10;
+/// Appends a point and `number`, which is below `unit`, with as many digits as that has
+/// zeros.
+fn write_fraction(number: i64, unit: i64, line: &mut Vec<u8>) {
+    let start = line.len();
+    // The one in front makes room for the point.
+    line.extend_from_slice(itoa::Buffer::new().format(unit + number).as_bytes());
+    if let Some(first) = line.get_mut(start) {
+        *first = b'.';
     }
 }
 

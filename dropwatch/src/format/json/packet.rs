@@ -1,6 +1,6 @@
 //! The members that say what is in the packet.
 
-use super::object::{Object, write_array, write_number, write_or_null, write_plain};
+use super::object::{Key, Object, key, write_array, write_number, write_or_null, write_plain};
 use crate::{
     format::text::packet::{
         tcp_flag_names, write_address, write_icmp_type, write_mac, write_name, write_protocol,
@@ -21,7 +21,7 @@ pub(super) fn write_tuple(tuple: &Tuple, object: &mut Object<'_>) {
         addresses,
         ports,
     } = *tuple;
-    object.value("proto", known(protocol), |protocol, line| {
+    object.value(key!("proto"), known(protocol), |protocol, line| {
         write_plain(line, |line| write_protocol(protocol, line));
     });
     let source = addresses.map(|addresses| addresses.source);
@@ -29,10 +29,10 @@ pub(super) fn write_tuple(tuple: &Tuple, object: &mut Object<'_>) {
     let write = |address, line: &mut Vec<u8>| {
         write_plain(line, |line| write_address(Some(address), line));
     };
-    object.value("saddr", source, write);
-    object.part("sport", ports.map(|(source, _)| source), write_number);
-    object.value("daddr", destination, write);
-    object.part("dport", ports.map(|(_, port)| port), write_number);
+    object.value(key!("saddr"), source, write);
+    object.part(key!("sport"), ports.map(|(source, _)| source), write_number);
+    object.value(key!("daddr"), destination, write);
+    object.part(key!("dport"), ports.map(|(_, port)| port), write_number);
 }
 
 /// The protocol, if it has a name or a number to show.
@@ -59,7 +59,7 @@ pub(super) fn write_members(packet: &Packet, object: &mut Object<'_>) {
         quoted,
     } = packet;
     write_transport(*transport, object);
-    object.part("arp", *arp, |operation, line| {
+    object.part(key!("arp"), *arp, |operation, line| {
         write_plain(line, |line| write_name(ARP_OPERATIONS, operation, line));
     });
     if let Some(ip) = ip {
@@ -69,9 +69,9 @@ pub(super) fn write_members(packet: &Packet, object: &mut Object<'_>) {
     if let Some(tunnel) = tunnel {
         write_tunnel(*tunnel, object);
     }
-    object.part("inner", *inner, write_packet);
-    object.part("quoted", *quoted, write_packet);
-    object.value("mac", *mac, write_mac_addresses);
+    object.part(key!("inner"), *inner, write_packet);
+    object.part(key!("quoted"), *quoted, write_packet);
+    object.value(key!("mac"), *mac, write_mac_addresses);
 }
 
 /// Appends an object for a packet inside of another one, `null` where nothing is known
@@ -92,7 +92,7 @@ fn write_transport(transport: Transport, object: &mut Object<'_>) {
         Transport::Icmp { type_code } => write_icmp(type_code, icmp_type, object),
         Transport::Icmpv6 { type_code } => write_icmp(type_code, icmpv6_type, object),
         Transport::Igmp { igmp_type } => {
-            object.value("igmp", igmp_type, |number, line| {
+            object.value(key!("igmp"), igmp_type, |number, line| {
                 write_plain(line, |line| write_name(IGMP_TYPES, number, line));
             });
         }
@@ -106,14 +106,14 @@ fn write_tcp(tcp: Tcp, object: &mut Object<'_>) {
         flags,
         window,
     } = tcp;
-    object.value("flags", flags, |flags, line| {
+    object.value(key!("flags"), flags, |flags, line| {
         write_array(tcp_flag_names(flags), line, |name, line| {
             write_plain(line, |line| line.extend_from_slice(name.as_bytes()));
         });
     });
-    object.number("seq", seq);
-    object.number("ack", ack);
-    object.number("win", window);
+    object.number(key!("seq"), seq);
+    object.number(key!("ack"), ack);
+    object.number(key!("win"), window);
 }
 
 fn write_icmp(
@@ -121,12 +121,12 @@ fn write_icmp(
     type_of: fn(u8) -> Option<IcmpType>,
     object: &mut Object<'_>,
 ) {
-    object.value("icmp", type_code, |type_code, line| {
+    object.value(key!("icmp"), type_code, |type_code, line| {
         write_plain(line, |line| write_icmp_type(type_code, type_of, line));
     });
     if let Some((icmp_type, code)) = type_code {
-        object.number("icmp_type", Some(icmp_type));
-        object.number("icmp_code", Some(code));
+        object.number(key!("icmp_type"), Some(icmp_type));
+        object.number(key!("icmp_code"), Some(code));
     }
 }
 
@@ -138,15 +138,15 @@ fn write_ip(ip: &IpHeader, object: &mut Object<'_>) {
         fragment,
         spi,
     } = ip;
-    object.part("spi", *spi, write_number);
-    object.part("frag", fragment.map(|it| it.offset), write_number);
-    object.part("frag_more", fragment.map(|it| it.more), write_boolean);
-    object.number("ttl", Some(*ttl));
+    object.part(key!("spi"), *spi, write_number);
+    object.part(key!("frag"), fragment.map(|it| it.offset), write_number);
+    object.part(key!("frag_more"), fragment.map(|it| it.more), write_boolean);
+    object.number(key!("ttl"), Some(*ttl));
     if let Some(options) = options {
-        write_names("ipopt", options, IPV4_OPTIONS, object);
+        write_names(key!("ipopt"), options, IPV4_OPTIONS, object);
     }
     if let Some(extensions) = extensions {
-        write_names("ext", extensions, IPV6_EXTENSIONS, object);
+        write_names(key!("ext"), extensions, IPV6_EXTENSIONS, object);
     }
 }
 
@@ -157,7 +157,7 @@ fn write_boolean(value: bool, line: &mut Vec<u8>) {
 
 /// Writes an array of names, `null` in place of those that can't be known.
 fn write_names<const N: usize>(
-    key: &str,
+    key: Key,
     list: &List<u8, N>,
     names: &Names<u8>,
     object: &mut Object<'_>,
@@ -171,7 +171,7 @@ fn write_names<const N: usize>(
 
 fn write_vlan(vlan: &VlanIds, object: &mut Object<'_>) {
     if vlan.iter().next().is_some() {
-        write_array(vlan.iter(), object.member("vlan"), |id, line| {
+        write_array(vlan.iter(), object.member(key!("vlan")), |id, line| {
             write_or_null(id, line, write_number);
         });
     }
@@ -187,10 +187,12 @@ fn write_tunnel(tunnel: Tunnel, object: &mut Object<'_>) {
         Tunnel::Ip6ip6 => "ip6ip6",
         Tunnel::Ip4ip6 => "ip4ip6",
     };
-    object.word("tunnel", Some(name));
+    object.word(key!("tunnel"), Some(name));
     match tunnel {
-        Tunnel::Vxlan { vni } | Tunnel::Geneve { vni } => object.number("tunnel_id", Some(vni)),
-        Tunnel::Gre { key } => object.part("tunnel_id", key, write_number),
+        Tunnel::Vxlan { vni } | Tunnel::Geneve { vni } => {
+            object.number(key!("tunnel_id"), Some(vni))
+        }
+        Tunnel::Gre { key } => object.part(key!("tunnel_id"), key, write_number),
         Tunnel::Ipip | Tunnel::Sit | Tunnel::Ip6ip6 | Tunnel::Ip4ip6 => {}
     }
 }
@@ -201,7 +203,7 @@ fn write_mac_addresses(mac: MacAddresses, line: &mut Vec<u8>) {
         destination,
     } = mac;
     let mut object = Object::open(line);
-    for (key, address) in [("saddr", source), ("daddr", destination)] {
+    for (key, address) in [(key!("saddr"), source), (key!("daddr"), destination)] {
         write_plain(object.member(key), |line| write_mac(address, line));
     }
     object.close();
