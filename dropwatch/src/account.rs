@@ -9,7 +9,7 @@ use dropwatch_common::config::Counters;
 /// Displays as `1234 seen = 1000 printed + 230 filtered + 4 lost`, or with
 /// `counted` in place of `printed`; terms that are zero are left out, all but the
 /// first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     /// Drops that the kernel side counted.
     pub seen: u64,
@@ -17,7 +17,6 @@ pub struct Account {
     pub printed: u64,
     /// Drops that were counted in groups, the ones without room for their group
     /// included. In place of `printed` where drops are counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub counted: Option<u64>,
     /// Drops of the classes that `--hide-expected` hides.
     pub hidden: u64,

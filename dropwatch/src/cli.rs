@@ -124,7 +124,7 @@ pub struct SummaryArgs {
         default_value_t,
         help_heading = "Output"
     )]
-    pub output: SummaryFormat,
+    pub output: OutputFormat,
 
     /// Most callers of a stack, with --by stack
     #[arg(
@@ -158,13 +158,13 @@ pub struct CountArgs {
     pub diagnostic: DiagnosticArgs,
 }
 
-/// How groups are printed.
+/// How drops and groups are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum SummaryFormat {
-    /// A line for each group: drops, packets, bytes, and what they have in common
+pub enum OutputFormat {
+    /// A line for each
     #[default]
     Text,
-    /// A JSON object for each group, and one for the account
+    /// A JSON object for each, one on a line, and one for the account at the end
     Json,
 }
 
@@ -175,16 +175,23 @@ pub struct LineArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// What the first column shows
+    /// How to print drops
+    ///
+    /// JSON has every field, and the time in UTC and since boot. docs/schema.json
+    /// describes it.
     #[arg(
         short,
         long,
         value_enum,
-        value_name = "STYLE",
+        value_name = "FORMAT",
         default_value_t,
         help_heading = "Output"
     )]
-    pub timestamp: TimestampStyle,
+    pub output: OutputFormat,
+
+    /// What the first column shows [default: local]
+    #[arg(short, long, value_enum, value_name = "STYLE", help_heading = "Output")]
+    pub timestamp: Option<TimestampStyle>,
 
     /// Print more tokens, as +mark,+hash, or all
     ///
@@ -478,6 +485,7 @@ Examples:
   dropwatch -r 'TCP_*' --hide-expected        by reason, without the noise
   dropwatch | grep -m 1 ':443 '               until the first match
   dropwatch -c 100 --no-stack > drops.txt     the next hundred, without stacks
+  dropwatch -o json | jq -r .saddr            for programs
 
 Exit status: 0 done (also when interrupted, or when the reader of the pipe has
 gone), 1 failed, 2 wrong usage, 3 drops were lost (only with --fail-on-lost).";

@@ -8,10 +8,10 @@ use dropwatch_common::limit::RateLimit;
 
 use crate::{
     cli::{
-        CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, SummaryArgs, SummaryFormat, TopArgs,
+        CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, OutputFormat, SummaryArgs, TopArgs,
     },
     filter::Filters,
-    format::{ExtraField, TextOptions},
+    format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
     groups::Dimension,
 };
 
@@ -86,7 +86,7 @@ pub enum View {
     /// A line for each.
     Lines {
         /// What the lines look like.
-        text: TextOptions,
+        format: LineFormat,
         /// Lines after which to stop.
         count: Option<u64>,
     },
@@ -147,7 +147,7 @@ pub struct SummaryOptions {
     /// How often to print them; `None` for once, at the end.
     pub interval: Option<Duration>,
     /// How to print them.
-    pub format: SummaryFormat,
+    pub format: OutputFormat,
 }
 
 impl Config {
@@ -233,7 +233,7 @@ impl Config {
             filters,
             list_reasons: false,
             view: View::Lines {
-                text: TextOptions::default(),
+                format: LineFormat::Text(TextOptions::default()),
                 count: None,
             },
             stack_depth: 0,
@@ -255,6 +255,7 @@ impl Config {
     fn for_lines(args: LineArgs) -> Result<Self> {
         let LineArgs {
             filter,
+            output,
             timestamp,
             fields,
             stack,
@@ -283,11 +284,7 @@ impl Config {
         Ok(Self {
             list_reasons,
             view: View::Lines {
-                text: TextOptions {
-                    timestamp,
-                    fields: extra_fields(&fields)?,
-                    width: None,
-                },
+                format: line_format(output, timestamp, &fields)?,
                 count,
             },
             stack_depth,
@@ -316,6 +313,29 @@ impl Config {
     /// come to user space.
     pub fn kernel_rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit.filter(|_| !self.filters.hide_expected)
+    }
+}
+
+fn line_format(
+    output: OutputFormat,
+    timestamp: Option<TimestampStyle>,
+    fields: &[String],
+) -> Result<LineFormat> {
+    let fields = extra_fields(fields)?;
+    match output {
+        OutputFormat::Text => Ok(LineFormat::Text(TextOptions {
+            timestamp: timestamp.unwrap_or_default(),
+            fields,
+            width: None,
+        })),
+        OutputFormat::Json => {
+            ensure!(
+                timestamp.is_none(),
+                "--timestamp is for text; --output json has the time in UTC and since boot"
+            );
+            // Whichever fields were asked for, they are among those that JSON has.
+            Ok(LineFormat::Json)
+        }
     }
 }
 
@@ -488,11 +508,25 @@ mod tests {
         assert_eq!(duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(duration("500ms"), Some(Duration::from_millis(500)));
         let fields = |text| match config(&["--fields", text]).unwrap().view {
-            View::Lines { text, .. } => text.fields,
-            View::Summary(_) | View::Top(_) => panic!("lines were asked for"),
+            View::Lines {
+                format: LineFormat::Text(text),
+                ..
+            } => text.fields,
+            _ => panic!("lines of text were asked for"),
         };
         assert_eq!(fields("+skb"), [ExtraField::Skb]);
         assert_eq!(fields("all").len(), ExtraField::value_variants().len());
+    }
+
+    #[test]
+    fn json_has_every_field() {
+        for arguments in [&["-o", "json"][..], &["-o", "json", "--fields", "+mark"]] {
+            let View::Lines { format, .. } = config(arguments).unwrap().view else {
+                panic!("lines were asked for");
+            };
+            let all = ExtraField::value_variants();
+            assert!(all.iter().all(|field| format.shows(*field)));
+        }
     }
 
     #[test]
@@ -538,6 +572,9 @@ mod tests {
             (&["--buffer", "pipe"], "perf"),
             (&["--timestamp", "x"], "delta"),
             (&["--fields", "+nothing"], "+skb"),
+            (&["-o", "json", "--fields", "+nothing"], "+skb"),
+            (&["-o", "json", "-t", "boot"], "--timestamp"),
+            (&["-o", "xml"], "json"),
             (&["--buffer-size", "0"], "--buffer-size"),
             (&["--buffer-size", ""], "--buffer-size"),
             (&["--buffer-size", "M"], "--buffer-size"),

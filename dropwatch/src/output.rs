@@ -26,6 +26,8 @@ pub struct Output {
     /// Lines, of which the first `written` bytes are out.
     pending: Vec<u8>,
     written: usize,
+    /// Whether what is out ends in the middle of a line.
+    is_line_begun: bool,
     /// Lines of which the end is not out.
     lines_pending: u64,
     lines_written: u64,
@@ -53,13 +55,19 @@ impl Output {
     /// # Errors
     /// Standard output can't be opened.
     pub fn stdout() -> Result<Self> {
-        Ok(Self {
-            sink: open_sink().context("opening standard output")?,
+        let sink = open_sink().context("opening standard output")?;
+        Ok(Self::new(sink))
+    }
+
+    fn new(sink: Sink) -> Self {
+        Self {
+            sink,
             pending: Vec::new(),
             written: 0,
+            is_line_begun: false,
             lines_pending: 0,
             lines_written: 0,
-        })
+        }
     }
 
     /// Columns of the terminal, `None` where output goes elsewhere.
@@ -73,6 +81,27 @@ impl Output {
     pub fn add_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         write(&mut self.pending);
         self.lines_pending += 1;
+    }
+
+    /// Adds a line that no number of lines has in it. No other may follow.
+    pub fn add_last(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.pending);
+    }
+
+    /// Forgets lines that wait, and returns their number. The rest of a line that is
+    /// partly out stays, or what follows would be joined to the first part.
+    pub fn give_up(&mut self) -> u64 {
+        let rest = self.unwritten();
+        let end = rest.iter().position(|byte| *byte == b'\n');
+        let kept = match end {
+            Some(end) if self.is_line_begun => end + 1,
+            _ => 0,
+        };
+        let begun = u64::from(kept > 0);
+        self.pending.truncate(self.written + kept);
+        let given_up = self.lines_pending - begun;
+        self.lines_pending = begun;
+        given_up
     }
 
     /// Lines that are out completely.
@@ -114,8 +143,14 @@ impl Output {
                 Ok(count) => {
                     // Counting bytes is only for the rare write that falls short.
                     let lines = match unwritten.get(..count) {
-                        Some(out) if count < unwritten.len() => count_lines(out),
-                        _ => self.lines_pending,
+                        Some(out) if count < unwritten.len() => {
+                            self.is_line_begun = !out.ends_with(b"\n");
+                            count_lines(out)
+                        }
+                        _ => {
+                            self.is_line_begun = false;
+                            self.lines_pending
+                        }
                     };
                     self.lines_written += lines;
                     self.lines_pending -= lines;
@@ -192,4 +227,84 @@ fn open_sink() -> io::Result<Sink> {
         .and_then(|file| poll(file, Interest::WRITABLE | Interest::ERROR));
     // Devices such as /dev/null can't be polled.
     Ok(polled.map_or(Sink::Direct(inherited), Sink::Polled))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{PipeReader, Read as _, pipe},
+        os::fd::OwnedFd,
+        thread,
+    };
+
+    use super::*;
+
+    /// An output that goes to a pipe.
+    fn piped() -> (Output, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        (Output::new(Sink::Direct(writer.into())), reader)
+    }
+
+    /// Adds a line of its number and so many bytes.
+    fn add(output: &mut Output, number: usize, len: usize) {
+        output.add_line(|line| {
+            let text = format!("{number:0>width$}\n", width = len - 1);
+            line.extend_from_slice(text.as_bytes());
+        });
+    }
+
+    fn finish(mut output: Output, mut reader: PipeReader) -> (Output, String) {
+        let text = thread::spawn(move || {
+            let mut text = String::new();
+            reader.read_to_string(&mut text).map(|_| text)
+        });
+        while output.is_pending() {
+            assert_eq!(output.flush().unwrap(), Reader::Present);
+        }
+        output.sink = Sink::Direct(File::open("/dev/null").unwrap());
+        let text = text.join().unwrap().unwrap();
+        (output, text)
+    }
+
+    #[test]
+    fn a_line_that_is_partly_out_is_finished() {
+        // Pages, and how much of them is free, decide where a write falls short.
+        for len in [1000, 4096, 4097] {
+            let (mut output, reader) = piped();
+            for number in 0..100 {
+                add(&mut output, number, len);
+            }
+            assert_eq!(output.flush().unwrap(), Reader::Present);
+            let (written, pending) = (output.lines_written(), output.lines_pending());
+            assert_eq!(written + pending, 100);
+            let begun = u64::from(output.is_line_begun);
+            assert_eq!(output.give_up(), pending - begun);
+            assert_eq!(output.lines_pending(), begun);
+            output.add_last(|line| line.extend_from_slice(b"the end\n"));
+            let (output, text) = finish(output, reader);
+            assert_eq!(output.lines_written(), written + begun);
+            assert_eq!(output.lines_pending(), 0);
+            let mut lines: Vec<&str> = text.lines().collect();
+            assert_eq!(lines.pop(), Some("the end"));
+            assert_eq!(lines.len() as u64, output.lines_written());
+            for (number, line) in lines.into_iter().enumerate() {
+                assert_eq!(line.len(), len - 1);
+                assert_eq!(line.parse(), Ok(number));
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_not_begun_is_given_up() {
+        let (mut output, reader) = piped();
+        add(&mut output, 1, 10);
+        output.flush().unwrap();
+        add(&mut output, 2, 10);
+        add(&mut output, 3, 10);
+        assert_eq!(output.give_up(), 2);
+        let (output, text) = finish(output, reader);
+        assert_eq!((text.as_str(), output.lines_written()), ("000000001\n", 1));
+    }
 }

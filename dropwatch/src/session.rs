@@ -202,7 +202,7 @@ impl Session<'_> {
             ended => ended,
         };
         let ended = match ended {
-            Ok(Reader::Present) => self.print_last_groups().await,
+            Ok(Reader::Present) => self.print_last().await,
             ended => ended,
         };
         match ended {
@@ -222,7 +222,8 @@ impl Session<'_> {
         loop {
             self.records.give_up(&mut self.transport);
             // A processor may have been in the middle of a program.
-            if self.account()?.in_flight() <= 0 || Instant::now() >= deadline {
+            let in_flight = self.account()?.in_flight();
+            if in_flight <= self.records.lines_pending().into() || Instant::now() >= deadline {
                 return Ok(());
             }
             sleep(SETTLE).await;
@@ -367,14 +368,34 @@ impl Session<'_> {
     }
 
     /// Prints the last groups and, where it belongs there, the account.
-    async fn print_last_groups(&mut self) -> Result<Reader> {
-        if !matches!(self.config.view, View::Summary(_)) {
-            return Ok(Reader::Present);
+    async fn print_last(&mut self) -> Result<Reader> {
+        let mut account = self.account()?;
+        match &self.config.view {
+            View::Lines { .. } => {}
+            View::Summary(_) => self.records.print_groups(&self.kernel)?,
+            View::Top(_) => return Ok(Reader::Present),
         }
-        let account = self.account()?;
-        self.records.print_groups(&self.kernel)?;
+        // Who gets to read the account has read the line that is partly out.
+        account.printed += self.records.lines_pending();
         self.records.print_account(&account);
-        self.drain_until(Instant::now() + LAST_LINES).await
+        self.flush_until(Instant::now() + LAST_LINES).await
+    }
+
+    /// Writes what waits, as far as the reader takes it until `deadline`.
+    async fn flush_until(&mut self, deadline: Instant) -> Result<Reader> {
+        let output = &mut self.records.output;
+        loop {
+            if output.flush()? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            if !output.is_pending() {
+                return Ok(Reader::Present);
+            }
+            select! {
+                result = output.writable() => result?,
+                () = sleep_until(deadline) => return Ok(Reader::Present),
+            }
+        }
     }
 
     /// Says how many drops were lost since it was last said. Only the flag is looked
@@ -407,7 +428,9 @@ impl Session<'_> {
         ))
     }
 
-    fn report_end(&self) -> Result<Account> {
+    fn report_end(&mut self) -> Result<Account> {
+        // Nobody has taken the rest of it.
+        self.records.counts.lost += self.records.lines_pending();
         let counts = &self.records.counts;
         log::info!("{} records reached user space", counts.records);
         let account = self.account()?;
@@ -463,8 +486,8 @@ enum Sink {
 impl Sink {
     fn new(view: &View) -> Self {
         match view {
-            View::Lines { text, count } => Self::Lines {
-                format: format::new(text),
+            View::Lines { format, count } => Self::Lines {
+                format: format::new(format),
                 room: *count,
             },
             View::Summary(options) => {
@@ -584,9 +607,22 @@ impl Records {
         }
     }
 
+    /// Prints the account, if the format has it on standard output.
     fn print_account(&mut self, account: &Account) {
-        if let Sink::Groups(counting) = &mut self.sink {
-            counting.print_account(account, &mut self.output);
+        match &mut self.sink {
+            Sink::Lines { format, .. } => {
+                self.output
+                    .add_last(|line| format.write_account(account, line));
+            }
+            Sink::Groups(counting) => counting.print_account(account, &mut self.output),
+        }
+    }
+
+    /// Lines of drops that are not out, or not to the end.
+    fn lines_pending(&self) -> u64 {
+        match self.sink {
+            Sink::Lines { .. } => self.output.lines_pending(),
+            Sink::Groups(_) => 0,
         }
     }
 
@@ -604,10 +640,10 @@ impl Records {
         }
     }
 
-    /// Counts what can't be written any more as lost.
+    /// Counts what can't be written any more as lost. A line that is partly out stays.
     fn give_up(&mut self, transport: &mut Transport) {
         let mut lost = match self.sink {
-            Sink::Lines { .. } => self.output.lines_pending(),
+            Sink::Lines { .. } => self.output.give_up(),
             Sink::Groups(_) => 0,
         };
         // The drop of an example is counted all the same.

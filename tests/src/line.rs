@@ -125,6 +125,12 @@ impl Line {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Keys and values of all `key=value` tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, &str)> {
+        let tokens = self.tokens.iter();
+        tokens.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     /// The call site: `symbol+0xoff`, with ` [module]` cut off.
     #[must_use]
     pub fn at(&self) -> &str {

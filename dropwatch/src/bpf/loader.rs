@@ -227,7 +227,7 @@ fn choices(
 }
 
 fn shows_direction(config: &Config) -> bool {
-    matches!(&config.view, View::Lines { text, .. } if text.fields.contains(&ExtraField::Dir))
+    matches!(&config.view, View::Lines { format, .. } if format.shows(ExtraField::Dir))
 }
 
 /// How many groups the kernel side tells apart.

@@ -1,18 +1,22 @@
 //! Formats: each turns a [`DropRecord`] into bytes, and knows nothing else.
 
 mod dimension;
+mod json;
+#[cfg(test)]
+mod samples;
 mod summary;
 mod text;
 mod timestamp;
 
 pub use dimension::write_dimension;
+pub use json::JsonFormat;
 pub use summary::{JsonSummary, Summary, TextSummary};
 pub use text::{ExtraField, TextFormat, TextOptions};
 pub use timestamp::TimestampStyle;
 
 use std::{fmt, io::Write as _};
 
-use crate::{cli::SummaryFormat, record::DropRecord};
+use crate::{account::Account, cli::OutputFormat, record::DropRecord};
 
 /// An output format.
 pub trait Format {
@@ -22,19 +26,45 @@ pub trait Format {
     /// Tells the columns of the terminal that lines go to, `None` for a pipe or
     /// a file. To be ignored by formats that are not for people.
     fn set_width(&mut self, _columns: Option<usize>) {}
+
+    /// Appends the account, the last line, if the format has it there.
+    fn write_account(&mut self, _account: &Account, _line: &mut Vec<u8>) {}
+}
+
+/// A format, and what may be chosen of it.
+#[derive(Clone, Debug)]
+pub enum LineFormat {
+    /// For people.
+    Text(TextOptions),
+    /// For programs.
+    Json,
+}
+
+impl LineFormat {
+    /// Whether drops are shown with this field.
+    #[must_use]
+    pub fn shows(&self, field: ExtraField) -> bool {
+        match self {
+            Self::Text(options) => options.fields.contains(&field),
+            Self::Json => true,
+        }
+    }
 }
 
 /// The format that the user asked for.
-pub fn new(options: &TextOptions) -> Box<dyn Format> {
-    Box::new(TextFormat::new(options))
+pub fn new(format: &LineFormat) -> Box<dyn Format> {
+    match format {
+        LineFormat::Text(options) => Box::new(TextFormat::new(options)),
+        LineFormat::Json => Box::new(JsonFormat::new()),
+    }
 }
 
 /// The format of groups that the user asked for; as text with the time in each line
 /// if `has_time`.
-pub fn summary(format: SummaryFormat, has_time: bool) -> Box<dyn Summary> {
+pub fn summary(format: OutputFormat, has_time: bool) -> Box<dyn Summary> {
     match format {
-        SummaryFormat::Text => Box::new(TextSummary::new(has_time)),
-        SummaryFormat::Json => Box::new(JsonSummary::new()),
+        OutputFormat::Text => Box::new(TextSummary::new(has_time)),
+        OutputFormat::Json => Box::new(JsonSummary::new()),
     }
 }
 

@@ -1,9 +1,15 @@
 //! Groups of drops as text and as JSON: a line for each.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::{TimestampStyle, append, timestamp::TimestampWriter};
+use super::{
+    TimestampStyle, append,
+    json::{self, SCHEMA},
+    timestamp::TimestampWriter,
+};
 use crate::{
     account::Account,
     groups::{Counts, Dimension},
@@ -120,7 +126,7 @@ impl Summary for JsonSummary {
     }
 
     fn write_account(&mut self, account: &Account, line: &mut Vec<u8>) {
-        write_object(&AccountObject { account }, line);
+        json::write_account(account, line);
     }
 }
 
@@ -139,6 +145,8 @@ struct GroupObject<'a> {
 impl Serialize for GroupObject<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(None)?;
+        object.serialize_entry("schema", &SCHEMA)?;
+        object.serialize_entry("type", "group")?;
         object.serialize_entry("time", self.time)?;
         object.serialize_entry("drops", &self.counts.drops)?;
         object.serialize_entry("packets", &self.counts.packets)?;
@@ -155,6 +163,20 @@ impl Serialize for GroupObject<'_> {
     }
 }
 
+/// A value of a name, without what escapes bytes in text.
+fn unescaped(value: &str) -> Cow<'_, str> {
+    let Some((start, rest)) = value.split_once("\\x") else {
+        return Cow::Borrowed(value);
+    };
+    let mut bytes = start.as_bytes().to_vec();
+    for part in rest.split("\\x") {
+        let (digits, plain) = part.split_at_checked(2).unwrap_or((part, ""));
+        bytes.extend(u8::from_str_radix(digits, 16).ok());
+        bytes.extend_from_slice(plain.as_bytes());
+    }
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// A value with the type that it has: `null` where it is not known.
 fn serialize_value<M: serde::ser::SerializeMap>(
     dimension: Dimension,
@@ -168,13 +190,8 @@ fn serialize_value<M: serde::ser::SerializeMap>(
         (Dimension::Stack, value) => {
             object.serialize_entry(name, &value.split(',').collect::<Vec<_>>())
         }
-        (_, value) => object.serialize_entry(name, value),
+        (_, value) => object.serialize_entry(name, &unescaped(value)),
     }
-}
-
-#[derive(Serialize)]
-struct AccountObject<'a> {
-    account: &'a Account,
 }
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ pub(super) fn write_netns(key: &str, netns: Option<&Netns<'_>>, line: &mut Vec<u
     }
 }
 
-fn direction_name(direction: Direction) -> &'static str {
+pub(super) fn direction_name(direction: Direction) -> &'static str {
     match direction {
         Direction::Receive => "rx",
         Direction::Transmit => "tx",

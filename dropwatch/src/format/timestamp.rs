@@ -32,8 +32,12 @@ pub(crate) struct TimestampWriter {
     previous_ns: Option<u64>,
 }
 
+/// Date and time of RFC 3339 up to the second.
+const UTC_FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
+
 const NS_PER_SECOND: i64 = 1_000_000_000;
 const NS_PER_MICROSECOND: i64 = 1_000;
+const MICROSECONDS_PER_SECOND: i64 = 1_000_000;
 
 impl TimestampWriter {
     /// A writer for `style`; local time is that of `zone`.
@@ -54,7 +58,7 @@ impl TimestampWriter {
             TimestampStyle::None => return,
             TimestampStyle::Local => self.write_wall_clock(time.unix_ns, "%H:%M:%S", line),
             TimestampStyle::Utc => {
-                self.write_wall_clock(time.unix_ns, "%Y-%m-%dT%H:%M:%S", line);
+                self.write_wall_clock(time.unix_ns, UTC_FORMAT, line);
                 line.push(b'Z');
             }
             TimestampStyle::Boot => write_seconds(i128::from(time.boot_ns), line),
@@ -71,7 +75,22 @@ impl TimestampWriter {
         line.push(b' ');
     }
 
+    /// Appends the wall-clock time as RFC 3339 has it, to the nanosecond; for
+    /// [`TimestampStyle::Utc`].
+    pub(crate) fn write_rfc3339(&mut self, unix_ns: i64, line: &mut Vec<u8>) {
+        self.write_second(unix_ns, UTC_FORMAT, line);
+        write_fraction(unix_ns.rem_euclid(NS_PER_SECOND), NS_PER_SECOND, line);
+        line.push(b'Z');
+    }
+
     fn write_wall_clock(&mut self, unix_ns: i64, format: &str, line: &mut Vec<u8>) {
+        self.write_second(unix_ns, format, line);
+        let microseconds = unix_ns.rem_euclid(NS_PER_SECOND) / NS_PER_MICROSECOND;
+        write_fraction(microseconds, MICROSECONDS_PER_SECOND, line);
+    }
+
+    /// Appends the time up to the second.
+    fn write_second(&mut self, unix_ns: i64, format: &str, line: &mut Vec<u8>) {
         let second = unix_ns.div_euclid(NS_PER_SECOND);
         if second != self.second {
             self.second = second;
@@ -86,8 +105,6 @@ impl TimestampWriter {
             self.prefix.extend_from_slice(text.as_bytes());
         }
         line.extend_from_slice(&self.prefix);
-        let microseconds = unix_ns.rem_euclid(NS_PER_SECOND) / NS_PER_MICROSECOND;
-        write_fraction(microseconds, line);
     }
 }
 
@@ -98,16 +115,17 @@ fn write_seconds(ns: i128, line: &mut Vec<u8>) {
     let microseconds = ns % i128::from(NS_PER_SECOND) / i128::from(NS_PER_MICROSECOND);
     let mut buffer = itoa::Buffer::new();
     line.extend_from_slice(buffer.format(seconds).as_bytes());
-    write_fraction(microseconds as i64, line);
+    write_fraction(microseconds as i64, MICROSECONDS_PER_SECOND, line);
 }
 
-/// Appends a point and six digits.
-fn write_fraction(microseconds: i64, line: &mut Vec<u8>) {
-    line.push(b'.');
-    let mut divisor = 100_000;
-    while divisor > 0 {
-        line.push(b'0' + (microseconds / divisor % 10) as u8);
-        divisor /= 10;
+/// Appends a point and `number`, which is below `unit`, with as many digits as that has
+/// zeros.
+fn write_fraction(number: i64, unit: i64, line: &mut Vec<u8>) {
+    let start = line.len();
+    // The one in front makes room for the point.
+    line.extend_from_slice(itoa::Buffer::new().format(unit + number).as_bytes());
+    if let Some(first) = line.get_mut(start) {
+        *first = b'.';
     }
 }
 
@@ -152,6 +170,22 @@ mod tests {
         ];
         for (style, expected) in cases {
             assert_eq!(write(style, &[FIRST, SECOND]), expected, "{style:?}");
+        }
+    }
+
+    #[test]
+    fn rfc3339_has_every_nanosecond() {
+        let mut writer = TimestampWriter::new(TimestampStyle::Utc, TimeZone::UTC);
+        for (unix_ns, expected) in [
+            (FIRST.unix_ns, "2026-01-31T07:30:01.123456999Z"),
+            (0, "1970-01-01T00:00:00.000000000Z"),
+            (-1, "1969-12-31T23:59:59.999999999Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
+            (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
+        ] {
+            let mut line = Vec::new();
+            writer.write_rfc3339(unix_ns, &mut line);
+            assert_eq!(String::from_utf8(line).unwrap(), expected);
         }
     }
 

@@ -30,6 +30,12 @@ impl<T: Copy + Default, const N: usize> List<T, N> {
         self.is_cut
     }
 
+    /// The items; `None` at the end if the packet may hold more.
+    pub fn iter(&self) -> impl Iterator<Item = Option<T>> {
+        let known = self.items().iter().map(|item| Some(*item));
+        known.chain(self.is_cut.then_some(None))
+    }
+
     /// Adds an item. Where there is no room, the list is cut instead.
     pub(super) fn push(&mut self, item: T) {
         match self.items.get_mut(usize::from(self.len)) {

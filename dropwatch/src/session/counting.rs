@@ -116,7 +116,7 @@ impl Counting {
     /// Prints the account, if the format has it among the groups.
     pub(super) fn print_account(&mut self, account: &Account, output: &mut Output) {
         if let To::Text(format) = &mut self.output {
-            output.add_line(|line| format.write_account(account, line));
+            output.add_last(|line| format.write_account(account, line));
         }
     }
 }

@@ -9,12 +9,13 @@ use dropwatch::{
     btf::Btf,
     decode::decode,
     enrich::{Enricher, Host, reason::ReasonNames, symbol::Symbols},
-    format::{ExtraField, Format as _, TextFormat, TextOptions, TimestampStyle},
+    format::{ExtraField, JsonFormat, TextFormat, TextOptions, TimestampStyle},
+    record::DropRecord,
 };
 use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN, present};
 use zerocopy::IntoBytes as _;
 
-use crate::packets;
+use crate::{json, packets};
 
 /// Key of the stack in the stack-trace map.
 pub(crate) const STACK_ID: u32 = 7;
@@ -264,8 +265,22 @@ impl Case {
         )
     }
 
-    /// The line without its end.
+    /// The line without its end; the JSON object of the same drop has to say the same.
     pub(crate) fn line(&self) -> String {
+        self.shown(|record| {
+            json::agrees(record);
+            let line = json::written(&mut TextFormat::new(&self.options), record);
+            line.strip_suffix('\n').expect("a line ends").to_owned()
+        })
+    }
+
+    /// The JSON object, line end included.
+    pub(crate) fn json(&self) -> String {
+        self.shown(|record| json::written(&mut JsonFormat::new(), record))
+    }
+
+    /// What `show` makes of the drop.
+    pub(crate) fn shown<T>(&self, show: impl FnOnce(&DropRecord<'_>) -> T) -> T {
         let bytes = self.record();
         let decoded = decode(&bytes).expect("it is a record");
         let mut enricher = self.enricher();
@@ -274,9 +289,6 @@ impl Case {
             assert_eq!(id, STACK_ID);
             self.stack.clone()
         });
-        let mut line = Vec::new();
-        TextFormat::new(&self.options).write(&record, &mut line);
-        let line = String::from_utf8(line).expect("a line is UTF-8");
-        line.strip_suffix('\n').expect("a line ends").to_owned()
+        show(&record)
     }
 }

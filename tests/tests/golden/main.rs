@@ -1,11 +1,14 @@
 //! From the bytes of a record to the line: decoding, names, text.
 //!
+//! Of each drop the JSON object is checked as well: by the schema, and against the line.
+//!
 //! Each test is a table of drops and the lines that they have to give, with the names of a real
 //! kernel from `tests/fixtures`. No root is needed. `UPDATE_EXPECT=1 cargo test --package
 //! dropwatch-tests --test golden` writes the lines anew: read the difference before you keep it.
 
 mod case;
 mod dissection;
+mod json;
 mod packets;
 
 use dropwatch::{

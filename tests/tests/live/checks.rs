@@ -406,11 +406,13 @@ impl Drops {
         Dropwatch::spawn(path, &args)
     }
 
-    fn filter(&self) -> [String; 2] {
+    /// Flags that keep out those of the machine.
+    pub(crate) fn filter(&self) -> [String; 2] {
         ["--pid".to_owned(), std::process::id().to_string()]
     }
 
-    fn watched_by(&self, path: &Path) -> Command {
+    /// Watches these drops.
+    pub(crate) fn watched_by(&self, path: &Path) -> Command {
         let mut command = Command::new(path);
         command.args(self.filter());
         command

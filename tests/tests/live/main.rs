@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod json;
 mod summaries;
 mod top_checks;
 mod top_demo;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         checks::ALL
             .iter()
             .chain(summaries::ALL)
+            .chain(json::ALL)
             .chain(top_checks::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );

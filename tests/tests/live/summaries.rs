@@ -90,7 +90,8 @@ fn json(path: &Path) -> Result<Outcome> {
         "{group}"
     );
     ensure!(
-        account.starts_with("{\"account\":{\"seen\":") && account.contains("\"counted\":5,"),
+        account.starts_with("{\"schema\":1,\"type\":\"account\",\"seen\":")
+            && account.contains("\"counted\":5,"),
         "{account}"
     );
     Ok(Outcome::Passed)

@@ -42,12 +42,26 @@ fn json_has_types() {
     ];
     assert_eq!(
         written(&mut JsonSummary::new(), Some(&values)),
-        "{\"time\":\"2026-01-01T00:00:00.123456Z\",\"drops\":12,\"packets\":34,\"bytes\":5678,\
+        "{\"schema\":1,\"type\":\"group\",\"time\":\"2026-01-01T00:00:00.123456Z\",\"drops\":12,\"packets\":34,\"bytes\":5678,\
          \"reason\":\"NO_SOCKET\",\"dport\":53,\"netns\":null,\"stack\":[\"a+0x1\",\"b+0x2\"]}\n"
     );
     let other: serde_json::Value =
         serde_json::from_str(&written(&mut JsonSummary::new(), None)).unwrap();
     assert_eq!(other["other"], true);
+}
+
+#[test]
+fn json_names_are_not_escaped_twice() {
+    for (value, expected) in [
+        ("eth0", "eth0"),
+        ("\\x2d", "-"),
+        ("tmux:\\x20server[7]", "tmux: server[7]"),
+        ("a\\x5cx20b", "a\\x20b"),
+        ("gr\\xc3\\xb6\\xc3\\x9fe", "größe"),
+        ("\\xffz", "\u{fffd}z"),
+    ] {
+        assert_eq!(unescaped(value), expected);
+    }
 }
 
 #[test]
@@ -61,9 +75,10 @@ fn the_account_is_the_last_json_object() {
     let mut line = Vec::new();
     JsonSummary::new().write_account(&account, &mut line);
     let object: serde_json::Value = serde_json::from_slice(&line).unwrap();
-    assert_eq!(object["account"]["seen"], 12);
-    assert_eq!(object["account"]["counted"], 10);
-    assert_eq!(object["account"]["filtered"], 2);
+    assert_eq!(object["type"], "account");
+    assert_eq!(object["seen"], 12);
+    assert_eq!(object["counted"], 10);
+    assert_eq!(object["filtered"], 2);
     line.clear();
     TextSummary::new(false).write_account(&account, &mut line);
     assert!(line.is_empty());

@@ -93,7 +93,11 @@ fn write_part<T>(
 }
 
 /// Appends the name of `number`, or the number where it has none.
-fn write_name<N: itoa::Integer + PartialEq>(names: &Names<N>, number: N, line: &mut Vec<u8>) {
+pub(in crate::format) fn write_name<N: itoa::Integer + PartialEq>(
+    names: &Names<N>,
+    number: N,
+    line: &mut Vec<u8>,
+) {
     match name_of(names, number) {
         Some(name) => line.extend_from_slice(name.as_bytes()),
         None => write_number("", Some(number), line),
@@ -214,38 +218,50 @@ pub(super) fn write_tcp_flags(flags: u8, line: &mut Vec<u8>) {
         line.extend_from_slice(b"none");
     }
     let mut separator: &[u8] = b"";
-    for (bit, name) in TCP_FLAGS {
-        if flags & bit != 0 {
-            line.extend_from_slice(separator);
-            line.extend_from_slice(name.as_bytes());
-            separator = b",";
-        }
+    for name in tcp_flag_names(flags) {
+        line.extend_from_slice(separator);
+        line.extend_from_slice(name.as_bytes());
+        separator = b",";
     }
 }
 
-/// Appends ` icmp=TYPE` and the code, if it is not 0 or codes have names.
+/// The names of the flags that are set.
+pub(in crate::format) fn tcp_flag_names(flags: u8) -> impl Iterator<Item = &'static str> {
+    let is_set = move |(bit, _): &(u8, _)| flags & bit != 0;
+    TCP_FLAGS.into_iter().filter(is_set).map(|(_, name)| name)
+}
+
 fn write_icmp(
     type_code: Option<(u8, u8)>,
     type_of: fn(u8) -> Option<IcmpType>,
     line: &mut Vec<u8>,
 ) {
     line.extend_from_slice(b" icmp=");
-    write_or_dash(type_code, line, |(number, code), line| {
-        let codes = match type_of(number) {
-            Some(IcmpType { name, codes }) => {
-                line.extend_from_slice(name.as_bytes());
-                codes
-            }
-            None => {
-                write_number("", Some(number), line);
-                &[]
-            }
-        };
-        if code != 0 || !codes.is_empty() {
-            line.push(b'/');
-            write_name(codes, code, line);
-        }
+    write_or_dash(type_code, line, |type_code, line| {
+        write_icmp_type(type_code, type_of, line);
     });
+}
+
+/// Appends `TYPE` and `/CODE`, if the code is not 0 or codes have names.
+pub(in crate::format) fn write_icmp_type(
+    (number, code): (u8, u8),
+    type_of: fn(u8) -> Option<IcmpType>,
+    line: &mut Vec<u8>,
+) {
+    let codes = match type_of(number) {
+        Some(IcmpType { name, codes }) => {
+            line.extend_from_slice(name.as_bytes());
+            codes
+        }
+        None => {
+            write_number("", Some(number), line);
+            &[]
+        }
+    };
+    if code != 0 || !codes.is_empty() {
+        line.push(b'/');
+        write_name(codes, code, line);
+    }
 }
 
 /// Appends the tokens of the IP header, from `spi=` to `ext=`.
@@ -307,9 +323,7 @@ fn write_list<T: Copy + Default, const N: usize>(
     line: &mut Vec<u8>,
     write: impl Fn(T, &mut Vec<u8>),
 ) {
-    let known = list.items().iter().map(|item| Some(*item));
-    let unknown = list.is_cut().then_some(None);
-    for (index, item) in known.chain(unknown).enumerate() {
+    for (index, item) in list.iter().enumerate() {
         if index > 0 {
             line.extend_from_slice(separator.as_bytes());
         }
@@ -340,7 +354,7 @@ fn write_mac_addresses(mac: MacAddresses, line: &mut Vec<u8>) {
     write_mac(mac.destination, line);
 }
 
-fn write_mac([a, b, c, d, e, f]: [u8; 6], line: &mut Vec<u8>) {
+pub(in crate::format) fn write_mac([a, b, c, d, e, f]: [u8; 6], line: &mut Vec<u8>) {
     append(
         line,
         format_args!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),

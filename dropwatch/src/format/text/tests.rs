@@ -1,14 +1,13 @@
 use clap::ValueEnum as _;
-use proptest::{collection::vec, prelude::*};
+use proptest::prelude::*;
 
 use super::{packet::write_tcp_flags, *};
 use crate::{
-    classify::Class,
+    format::samples::{Parts, parts},
     packet::{
         Packet,
         samples::{garbled, sample},
     },
-    record::{Device, DropTime, TcpState},
 };
 
 /// Keys of the tokens, in their order.
@@ -55,132 +54,6 @@ const KEYS: [&str; 41] = [
     "skb",
     "stack",
 ];
-
-/// What a record is made of.
-#[derive(Clone, Debug)]
-struct Parts {
-    time: DropTime,
-    reason: Option<&'static str>,
-    class: Class,
-    packet: Packet,
-    skb: Option<SkbFields>,
-    gso: Option<Gso>,
-    device: Option<(u32, Vec<u8>)>,
-    direction: Option<Direction>,
-    state: Option<TcpState>,
-    sample: Option<u32>,
-    pid: u32,
-    comm: Vec<u8>,
-    owner: Option<(Vec<u8>, u32, u32)>,
-    netns: Option<(u32, Option<Vec<u8>>)>,
-    workload: [Option<Vec<u8>>; 3],
-    stack: Option<&'static str>,
-}
-
-impl Parts {
-    fn record(&self) -> DropRecord<'_> {
-        let [container, pod, unit] = &self.workload;
-        DropRecord {
-            time: self.time,
-            reason: self.reason,
-            class: self.class,
-            sample: self.sample,
-            packet: self.packet,
-            skb: self.skb,
-            gso: self.gso,
-            device: self.device.as_ref().map(|(ifindex, name)| Device {
-                ifindex: *ifindex,
-                name,
-            }),
-            direction: self.direction,
-            state: self.state,
-            location: "nft_do_chain+0x3e8[nf_tables]",
-            pid: self.pid,
-            comm: &self.comm,
-            owner: self.owner.as_ref().map(|(comm, pid, others)| Owner {
-                comm,
-                pid: *pid,
-                others: *others,
-            }),
-            netns: self.netns.as_ref().map(|(inode, name)| Netns {
-                inode: *inode,
-                name: name.as_deref(),
-            }),
-            workload: Workload {
-                container: container.as_deref(),
-                pod: pod.as_deref(),
-                unit: unit.as_deref(),
-            },
-            stack: self.stack.map(|callers| match callers {
-                "" => Stack::Unknown,
-                callers => Stack::Callers(callers),
-            }),
-            address: 0xffff_8881_0000_0000,
-        }
-    }
-}
-
-fn name() -> impl Strategy<Value = Vec<u8>> {
-    vec(any::<u8>(), 0..20)
-}
-
-prop_compose! {
-    /// What the kernel keeps beside the packet.
-    fn beside()(
-        skb in any::<Option<(u32, u32, u16, u32, u32, u32)>>(),
-        gso in any::<Option<(u16, Option<u16>)>>(),
-        state in any::<Option<u8>>(),
-        direction in prop::option::of(prop::sample::select(vec![
-            Direction::Receive, Direction::Transmit, Direction::Forward, Direction::Local,
-        ])),
-    ) -> (Option<SkbFields>, Option<Gso>, Option<TcpState>, Option<Direction>) {
-        let skb = skb.map(|(len, iif, queue, mark, priority, hash)| SkbFields {
-            len, iif, queue, mark, priority, hash,
-        });
-        let gso = gso.map(|(size, segments)| Gso { size, segments });
-        (skb, gso, state.map(TcpState), direction)
-    }
-}
-
-prop_compose! {
-    /// Whose packet it is.
-    fn whose()(
-        owner in prop::option::of((name(), any::<u32>(), 0..3_u32)),
-        netns in prop::option::of((any::<u32>(), prop::option::of(name()))),
-        workload in prop::array::uniform3(prop::option::of(name())),
-    ) -> (Option<(Vec<u8>, u32, u32)>, Option<(u32, Option<Vec<u8>>)>, [Option<Vec<u8>>; 3]) {
-        (owner, netns, workload)
-    }
-}
-
-fn packet() -> impl Strategy<Value = Packet> {
-    prop_oneof![sample(), garbled()].prop_map(|sample| Packet::parse(&sample.capture()))
-}
-
-prop_compose! {
-    fn parts()(
-        (boot_ns, unix_ns) in any::<(u64, i64)>(),
-        reason in prop::option::of(Just("openvswitch:LAST_ACTION")),
-        packet in packet(),
-        class in prop::sample::select(vec![
-            Class::Drop, Class::Refused, Class::Teardown, Class::Expected,
-        ]),
-        (sample, pid) in any::<(Option<u32>, u32)>(),
-        (skb, gso, state, direction) in beside(),
-        (owner, netns, workload) in whose(),
-        device in prop::option::of((any::<u32>(), vec(any::<u8>(), 0..16))),
-        comm in vec(any::<u8>(), 0..16),
-        stack in prop::option::of(prop::sample::select(
-            vec!["", "a+0x0", "ip_rcv+0x1,ip_local_deliver+0x81,__netif_receive_skb_core+0x8d"],
-        )),
-    ) -> Parts {
-        let time = DropTime { boot_ns, unix_ns };
-        Parts {
-            time, reason, class, sample, packet, skb, gso, device, direction, state, pid, comm, owner,
-            netns, workload, stack,
-        }
-    }
-}
 
 fn options() -> impl Strategy<Value = TextOptions> {
     use TimestampStyle::{Boot, Delta, Local, None, Utc};
