@@ -33,8 +33,11 @@ impl Tmux {
         let mut command = tmux.command();
         command.args(["-f", "/dev/null", "new-session", "-d"]);
         command.args(["-x", &width.to_string(), "-y", &height.to_string()]);
-        // A shell with job control that reads no start-up files.
-        command.env_remove("ENV").arg("sh");
+        // A shell with job control that reads no start-up files; a panic is told in a line.
+        command
+            .env_remove("ENV")
+            .env_remove("RUST_BACKTRACE")
+            .arg("sh");
         run(&mut command)?;
         // In two pieces, so that what is typed does not look like the prompt.
         tmux.type_line("PS1='ready''> '")?;
