@@ -9,8 +9,7 @@ use dropwatch::{
     cli::{Cli, Command},
     config::Config,
     explain::Explain,
-    heap,
-    session,
+    heap, session,
 };
 
 /// Exit status of wrong usage, as clap uses it.

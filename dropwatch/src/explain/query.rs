@@ -1,4 +1,6 @@
-//! What is asked about: a word, or a line as dropwatch prints it.
+//! What is asked about: a word, or a line as dropwatch prints it, text or JSON.
+
+use serde::Deserialize;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +23,40 @@ pub struct Place<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// Reads an argument, or a line of the input: one of `dropwatch` or `dropwatch summary`, whole
-    /// or cut off, with anything before it that holds no white space (as `grep` puts it there).
-    /// `None` if it is neither.
+    /// Reads an argument, or a line of the input: one of `dropwatch` or `dropwatch summary`; a line
+    /// of text can be cut off, with anything before it that holds no white space (as `grep` puts it
+    /// there). `None` if it is neither.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
+        if text.starts_with('{') {
+            let object: Object<'a> = serde_json::from_str(text).ok()?;
+            return Some(Self::Drop(object.place()));
+        }
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         match *words.as_slice() {
             [] => None,
             [word] if !word.contains('=') => Some(Self::Word(word)),
             _ => Place::of_line(&words).map(Self::Drop),
+        }
+    }
+}
+
+/// What matters of a drop or group as JSON (`docs/schema.json`).
+#[derive(Deserialize)]
+struct Object<'a> {
+    reason: Option<&'a str>,
+    at: Option<&'a str>,
+    #[serde(borrow)]
+    stack: Option<Vec<&'a str>>,
+}
+
+impl<'a> Object<'a> {
+    fn place(self) -> Place<'a> {
+        let callers = self.stack.unwrap_or_default().into_iter();
+        Place {
+            reason: self.reason,
+            at: self.at.map(function_of),
+            callers: callers.map(function_of).collect(),
         }
     }
 }
@@ -139,6 +165,25 @@ mod tests {
             (Some("NO_SOCKET"), Some("udp_rcv"))
         );
         assert_eq!(place("1 drops reason=-"), Place::default());
+    }
+
+    #[test]
+    fn json() {
+        let object = r#"{"type":"drop","reason":null,"len":8,"at":"nf_hook_slow+0x1",
+            "stack":["ip_forward+0x2","x+0x3[m]"]}"#;
+        let expected = Place {
+            reason: None,
+            at: Some("nf_hook_slow"),
+            callers: vec!["ip_forward", "x"],
+        };
+        assert_eq!(place(object), expected);
+        let group = r#"{"type":"group","reason":"NO_SOCKET","drops":7}"#;
+        assert_eq!(place(group).reason, Some("NO_SOCKET"));
+        // It has neither, and explains nothing.
+        assert_eq!(place(r#"{"type":"account","seen":3}"#), Place::default());
+        for broken in ["{", "{}}", r#"{"reason":5}"#, r#"{"stack":"x"}"#] {
+            assert_eq!(Query::parse(broken), None, "{broken}");
+        }
     }
 
     #[test]
