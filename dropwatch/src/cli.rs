@@ -44,6 +44,7 @@ impl Cli {
             None => self.lines.diagnostic.verbose,
             Some(Command::Summary(args)) => args.count.diagnostic.verbose,
             Some(Command::Top(args)) => args.count.diagnostic.verbose,
+            Some(Command::Explain(_)) => 0,
         }
     }
 }
@@ -55,6 +56,18 @@ pub enum Command {
     Summary(SummaryArgs),
     /// Watch drops by reason, call site and flow, on the full screen
     Top(TopArgs),
+    /// Say what a drop means, what moves with it, and what to do
+    Explain(ExplainArgs),
+}
+
+/// `dropwatch explain`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXPLAIN_EXAMPLES, max_term_width = 100)]
+pub struct ExplainArgs {
+    /// A drop reason (names with *, a subsystem), a function, a whole line, or - for lines on
+    /// standard input; without it, all that can be explained is listed
+    #[arg(value_name = "REASON|SYMBOL|LINE|-")]
+    pub what: Vec<String>,
 }
 
 /// `dropwatch top`
@@ -243,6 +256,12 @@ pub struct LineArgs {
     /// How to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
+
+    /// Explain each kind of drop that was printed, at the end, on standard error
+    ///
+    /// As dropwatch explain does, with the present values of this host.
+    #[arg(long, help_heading = "Diagnostics")]
+    pub explain: bool,
 
     /// Print the drop reasons of this kernel, by subsystem and number, and end
     #[arg(long, help_heading = "Diagnostics")]
@@ -466,6 +485,16 @@ back, / filters, < > r sort, Space pauses, ? shows all keys, q quits.
 
 The kernel counts, as for summary; of each group and processor it sends a packet
 each second. The account goes to standard error at the end.";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  dropwatch explain TCP_LISTEN_OVERFLOW
+  dropwatch explain __udp4_lib_rcv+0x4bc
+  grep 10.0.0.7 drops.txt | dropwatch explain -     each kind of drop once
+  dropwatch explain | grep -i arp                   what there is
+
+Counters, settings and queues are those of the network namespace that it runs in.
+It needs no privileges.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:

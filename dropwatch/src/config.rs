@@ -54,6 +54,8 @@ pub struct Config {
     pub filters: Filters,
     /// Whether to list the kernel's drop reasons and end.
     pub list_reasons: bool,
+    /// Whether to explain at the end what was printed.
+    pub explain: bool,
     /// What to show.
     pub view: View,
     /// Most callers of a stack, 0 for no stacks.
@@ -160,6 +162,7 @@ impl Config {
             None => Self::for_lines(cli.lines),
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
+            Some(Command::Explain(_)) => bail!("explain captures nothing"),
         }
     }
 
@@ -232,6 +235,7 @@ impl Config {
         Ok(Self {
             filters,
             list_reasons: false,
+            explain: false,
             view: View::Lines {
                 format: LineFormat::Text(TextOptions::default()),
                 count: None,
@@ -264,6 +268,7 @@ impl Config {
             rate_limit,
             sample,
             capture,
+            explain,
             list_reasons,
             diagnostic,
         } = args;
@@ -283,6 +288,7 @@ impl Config {
         );
         Ok(Self {
             list_reasons,
+            explain,
             view: View::Lines {
                 format: line_format(output, timestamp, &fields)?,
                 count,

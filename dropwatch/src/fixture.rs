@@ -21,6 +21,16 @@ pub(crate) fn btf_folder(kernel: &str) -> PathBuf {
     path(kernel, "btf")
 }
 
+/// The folder that stands for `/proc`: counters of 7.3 only.
+pub(crate) fn proc(kernel: &str) -> PathBuf {
+    path(kernel, "proc")
+}
+
+/// The names of the kernel's settings; of 7.3 only.
+pub(crate) fn sysctls(kernel: &str) -> String {
+    fs::read_to_string(path(kernel, "sysctls")).unwrap()
+}
+
 /// The kernel's BTF.
 pub(crate) fn btf(kernel: &str) -> Btf {
     Btf::load(Some(&path(kernel, "btf/vmlinux"))).unwrap()

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod enrich;
+pub mod explain;
 pub mod filter;
 #[cfg(test)]
 mod fixture;

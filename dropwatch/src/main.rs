@@ -5,7 +5,12 @@ use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser as _;
-use dropwatch::{cli::Cli, config::Config, heap, session};
+use dropwatch::{
+    cli::{Cli, Command},
+    config::Config,
+    explain::Explain,
+    heap, session,
+};
 
 /// Exit status of wrong usage, as clap uses it.
 const WRONG_USAGE: u8 = 2;
@@ -17,6 +22,9 @@ fn main() -> ExitCode {
     heap::give_back_large_blocks();
     let cli = Cli::parse();
     start_logging(cli.verbosity());
+    if let Some(Command::Explain(args)) = &cli.command {
+        return explain(&args.what);
+    }
     let config = match Config::new(cli) {
         Ok(config) => config,
         Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
@@ -24,6 +32,14 @@ fn main() -> ExitCode {
     match run(&config) {
         Ok(status) => status,
         Err(error) => fail(&error, ExitCode::FAILURE),
+    }
+}
+
+fn explain(what: &[String]) -> ExitCode {
+    match Explain::new(what).map(Explain::run) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
+        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
     }
 }
 

@@ -49,6 +49,14 @@ pub enum Reader {
     Gone,
 }
 
+/// Columns of the terminal that standard output is, `None` where it is none.
+#[must_use]
+pub fn terminal_width() -> Option<usize> {
+    let size = tcgetwinsize(io::stdout().as_fd()).ok()?;
+    // Some terminals do not know their size and say 0.
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
 impl Output {
     /// Takes standard output.
     ///
@@ -72,9 +80,7 @@ impl Output {
 
     /// Columns of the terminal, `None` where output goes elsewhere.
     pub fn terminal_width(&self) -> Option<usize> {
-        let size = tcgetwinsize(io::stdout().as_fd()).ok()?;
-        // Some terminals do not know their size and say 0.
-        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+        terminal_width()
     }
 
     /// Adds the line that `write` appends, newline included.

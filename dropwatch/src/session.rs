@@ -31,6 +31,7 @@ use crate::{
         Enricher,
         reason::{BTF_FOLDER, ReasonNames},
     },
+    explain::Kinds,
     filter::{Filters, KernelFilters},
     format::{self, Format},
     groups::Groups,
@@ -117,6 +118,7 @@ pub async fn run(config: &Config) -> Result<Account> {
             counts: UserCounts::default(),
             sink: Sink::new(&config.view),
             groups: Groups::new(by, max_groups),
+            kinds: config.explain.then(Kinds::new).transpose()?,
         },
     };
     session.run(signals).await
@@ -205,7 +207,7 @@ impl Session<'_> {
             Ok(Reader::Present) => self.print_last().await,
             ended => ended,
         };
-        match ended {
+        let account = match ended {
             Ok(Reader::Gone) => self.account(),
             Ok(Reader::Present) => self.report_end(),
             Err(error) => {
@@ -213,7 +215,9 @@ impl Session<'_> {
                 self.report_end()?;
                 Err(error)
             }
-        }
+        };
+        self.records.explain();
+        account
     }
 
     /// Counts as lost what the kernel side recorded until it was detached.
@@ -509,6 +513,8 @@ struct Records {
     sink: Sink,
     /// What is counted; none where each drop becomes a line.
     groups: Groups,
+    /// Kinds of the drops that were printed; `None` without `--explain`.
+    kinds: Option<Kinds>,
 }
 
 impl Records {
@@ -572,10 +578,22 @@ impl Records {
                     self.counts.lines += 1;
                     self.counts.packets += record.packets();
                     self.output.add_line(|line| format.write(&record, line));
+                    if let Some(kinds) = &mut self.kinds {
+                        kinds.note(&record);
+                    }
                     *room = room.map(|room| room - 1);
                 }
                 Sink::Groups(counting) => counting.add(&mut self.groups, &record),
             },
+        }
+    }
+
+    /// Explains what was printed.
+    fn explain(&self) {
+        let text = self.kinds.as_ref().map(Kinds::explained);
+        if let Some(text) = text.filter(|text| !text.is_empty()) {
+            // Nobody is left to tell if standard error is closed.
+            drop(write!(std::io::stderr(), "\n{text}"));
         }
     }
 

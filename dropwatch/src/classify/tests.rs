@@ -890,3 +890,13 @@ fn the_documentation_has_the_same_table() {
     }
     assert_eq!(documented().len(), table.len());
 }
+
+#[test]
+fn every_function_of_the_table_can_be_explained() {
+    let texts = crate::explain::texts::Texts::load().unwrap();
+    for rule in RULES {
+        for function in rule.sites.iter().chain(rule.callers) {
+            assert!(texts.site(function).is_some(), "{function}");
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub(super) const MOUNTINFO_LIMIT: u64 = 16 << 20;
 ///
 /// # Errors
 /// The file can't be read, or holds more than `limit` bytes.
-pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Not by the file's size: files in /proc have none.
     let read = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;

@@ -6,7 +6,7 @@ mod class;
 mod clock;
 pub mod container;
 mod direction;
-mod files;
+pub(crate) mod files;
 pub mod group;
 mod host;
 mod location;

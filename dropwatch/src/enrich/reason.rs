@@ -173,7 +173,7 @@ impl ReasonNames {
         if let Some(number) = parse_number(pattern) {
             return self.numbered(number, pattern);
         }
-        let plain = strip_prefix_any_case(pattern, PREFIX);
+        let plain = plain_name(pattern);
         // Without a subsystem and wildcards, what the modules have is not asked for.
         if plain.contains([':', '*', '?']) {
             self.search_all();
@@ -330,6 +330,11 @@ fn parse_number(text: &str) -> Option<u32> {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     }
+}
+
+/// The name that lines show, of one with or without `SKB_DROP_REASON_`, in either case.
+pub(crate) fn plain_name(name: &str) -> &str {
+    strip_prefix_any_case(name, PREFIX)
 }
 
 /// `text` without `prefix`, which is ASCII and may be in another case.

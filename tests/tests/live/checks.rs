@@ -5,7 +5,7 @@ use std::{
     fs::{self, Permissions},
     io::{BufRead as _, BufReader, Read as _},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -21,6 +21,7 @@ use dropwatch_tests::{
     world::run_command,
 };
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 /// A check of the program at a path.
 pub(crate) type Check = fn(&Path) -> Result<Outcome>;
@@ -311,14 +312,19 @@ fn refuses_bad_usage(path: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-fn refuses_without_capabilities(path: &Path) -> Result<Outcome> {
-    // A copy, for nobody may not even reach the original.
+/// A copy of the program, and its folder: nobody may not even reach the original.
+pub(crate) fn copy_for_nobody(path: &Path) -> Result<(TempDir, PathBuf)> {
     let dir = tempfile::tempdir().context("making a folder")?;
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755))
         .context("opening the folder to all")?;
     let copy = dir.path().join("dropwatch");
     fs::copy(path, &copy).context("copying dropwatch")?;
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).context("opening the copy to all")?;
+    Ok((dir, copy))
+}
+
+fn refuses_without_capabilities(path: &Path) -> Result<Outcome> {
+    let (_folder, copy) = copy_for_nobody(path)?;
     let mut command = Command::new(&copy);
     command.uid(65534).gid(65534);
     let ended = Dropwatch::spawn_command(command)?.wait(SOON)?;

@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod explanations;
 mod json;
 mod summaries;
 mod top_checks;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     trials.extend(
         checks::ALL
             .iter()
+            .chain(explanations::ALL)
             .chain(summaries::ALL)
             .chain(json::ALL)
             .chain(top_checks::ALL)
