@@ -5,6 +5,7 @@
 //! small sorted index finds the named types; nothing else is decoded before it is asked for.
 //! The format mirrors `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`.
 
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -86,6 +87,23 @@ impl Arg {
     /// Whether the argument is a `void *`.
     pub fn is_void_pointer(&self) -> bool {
         self.kind == ArgKind::Pointer(None)
+    }
+}
+
+impl fmt::Display for Arg {
+    /// As `reason: enum skb_drop_reason`, as far as it is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}: ")?;
+        }
+        match &self.kind {
+            ArgKind::Pointer(None) => f.write_str("void *"),
+            ArgKind::Pointer(Some(name)) if name.is_empty() => f.write_str("? *"),
+            ArgKind::Pointer(Some(name)) => write!(f, "{name} *"),
+            ArgKind::Enum(name) => write!(f, "enum {name}"),
+            ArgKind::Integer(bytes) => write!(f, "int{}", u64::from(*bytes) * 8),
+            ArgKind::Other => f.write_str("?"),
+        }
     }
 }
 
@@ -219,6 +237,30 @@ impl Btf {
     pub fn tracepoint_type(&self, tracepoint: &str) -> Option<u32> {
         self.named(&format!("btf_trace_{tracepoint}"))
             .find(|&id| self.get(id).is_ok_and(|t| t.kind == Kind::Typedef))
+    }
+
+    /// The names of all tracepoints, sorted.
+    pub fn tracepoints(&self) -> Vec<&str> {
+        let typedefs = self.own.names.iter().filter_map(|&(_, id)| {
+            let t = self.raw(id).filter(|t| t.kind == Kind::Typedef)?;
+            self.string(t.name)?.strip_prefix("btf_trace_")
+        });
+        let mut names: Vec<&str> = typedefs.collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The names of the functions that `wanted` accepts, sorted.
+    pub fn functions(&self, wanted: impl Fn(&str) -> bool) -> Vec<&str> {
+        let functions = self.types().filter(|t| t.kind == Kind::Func);
+        let mut names: Vec<&str> = functions
+            .filter_map(|t| self.string(t.name))
+            .filter(|name| wanted(name))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// The parameters of a function of the kernel, in order; `None` if there is no such function

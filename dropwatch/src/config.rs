@@ -8,7 +8,8 @@ use dropwatch_common::limit::RateLimit;
 
 use crate::{
     cli::{
-        CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, SummaryArgs, SummaryFormat, TopArgs,
+        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, ReportFormat, SummaryArgs,
+        SummaryFormat, TopArgs,
     },
     filter::Filters,
     format::{ExtraField, TextOptions},
@@ -22,6 +23,9 @@ pub const DEFAULT_STACK_DEPTH: u32 = 16;
 /// Most callers that can be asked for. The kernel unwinds 127 frames at most,
 /// and some of them lie inside of the call site.
 pub const MAX_STACK_DEPTH: u32 = 120;
+
+/// Size of the buffer unless the user says otherwise.
+pub(crate) const DEFAULT_BUFFER_SIZE: &str = "8M";
 
 /// How to see drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -52,8 +56,8 @@ pub enum BufferChoice {
 pub struct Config {
     /// Which drops to print.
     pub filters: Filters,
-    /// Whether to list the kernel's drop reasons and end.
-    pub list_reasons: bool,
+    /// What to answer in place of tracing.
+    pub question: Option<Question>,
     /// What to show.
     pub view: View,
     /// Most callers of a stack, 0 for no stacks.
@@ -78,6 +82,17 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     /// Whether to give the account while running.
     pub verbose: bool,
+}
+
+/// What can be asked without tracing drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The kernel's drop reasons.
+    Reasons,
+    /// Where packets can be seen to go.
+    Hooks,
+    /// Whether dropwatch can run here.
+    Doctor(ReportFormat),
 }
 
 /// What is shown of the drops.
@@ -160,7 +175,35 @@ impl Config {
             None => Self::for_lines(cli.lines),
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
+            Some(Command::Doctor(args)) => Self::for_doctor(args),
         }
+    }
+
+    fn for_doctor(args: DoctorArgs) -> Result<Self> {
+        let DoctorArgs {
+            output,
+            hook,
+            buffer,
+            kernel_btf,
+            verbose,
+        } = args;
+        let capture = CaptureArgs {
+            duration: None,
+            hook,
+            buffer,
+            buffer_size: DEFAULT_BUFFER_SIZE.to_owned(),
+            fail_on_lost: false,
+            kernel_btf,
+        };
+        let diagnostic = DiagnosticArgs {
+            ready_file: None,
+            verbose,
+        };
+        Ok(Self {
+            question: Some(Question::Doctor(output)),
+            stack_depth: DEFAULT_STACK_DEPTH,
+            ..Self::capturing(Filters::default(), capture, diagnostic)?
+        })
     }
 
     fn for_top(args: TopArgs) -> Result<Self> {
@@ -231,7 +274,7 @@ impl Config {
         let duration = duration.as_deref();
         Ok(Self {
             filters,
-            list_reasons: false,
+            question: None,
             view: View::Lines {
                 text: TextOptions::default(),
                 count: None,
@@ -264,6 +307,7 @@ impl Config {
             sample,
             capture,
             list_reasons,
+            list_hooks,
             diagnostic,
         } = args;
         ensure!(
@@ -281,7 +325,11 @@ impl Config {
              --no-stack"
         );
         Ok(Self {
-            list_reasons,
+            question: match (list_reasons, list_hooks) {
+                (true, _) => Some(Question::Reasons),
+                (false, true) => Some(Question::Hooks),
+                (false, false) => None,
+            },
             view: View::Lines {
                 text: TextOptions {
                     timestamp,

@@ -13,6 +13,7 @@ pub mod classify;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod doctor;
 pub mod enrich;
 pub mod filter;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub mod packet;
 pub mod pattern;
 mod poll;
 pub mod preflight;
+mod private_netns;
 pub mod record;
 pub mod session;
 mod shared_flag;

@@ -5,7 +5,11 @@ use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser as _;
-use dropwatch::{cli::Cli, config::Config, heap, session};
+use dropwatch::{
+    cli::Cli,
+    config::{Config, Question},
+    doctor, heap, session,
+};
 
 /// Exit status of wrong usage, as clap uses it.
 const WRONG_USAGE: u8 = 2;
@@ -28,9 +32,23 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &Config) -> Result<ExitCode> {
-    if config.list_reasons {
-        session::list_reasons(config)?;
-        return Ok(ExitCode::SUCCESS);
+    match config.question {
+        Some(Question::Reasons) => {
+            session::list_reasons(config)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Question::Hooks) => {
+            doctor::list_hooks(config)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Question::Doctor(format)) => {
+            return Ok(if doctor::run(config, format)? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        None => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
