@@ -239,30 +239,6 @@ impl Btf {
             .find(|&id| self.get(id).is_ok_and(|t| t.kind == Kind::Typedef))
     }
 
-    /// The names of all tracepoints, sorted.
-    pub fn tracepoints(&self) -> Vec<&str> {
-        let typedefs = self.own.names.iter().filter_map(|&(_, id)| {
-            let t = self.raw(id).filter(|t| t.kind == Kind::Typedef)?;
-            self.string(t.name)?.strip_prefix("btf_trace_")
-        });
-        let mut names: Vec<&str> = typedefs.collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    /// The names of the functions that `wanted` accepts, sorted.
-    pub fn functions(&self, wanted: impl Fn(&str) -> bool) -> Vec<&str> {
-        let functions = self.types().filter(|t| t.kind == Kind::Func);
-        let mut names: Vec<&str> = functions
-            .filter_map(|t| self.string(t.name))
-            .filter(|name| wanted(name))
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
     /// The parameters of a function of the kernel, in order; `None` if there is no such function
     /// (functions that are inlined everywhere are left out of BTF).
     pub fn function_args(&self, function: &str) -> Option<Vec<Arg>> {

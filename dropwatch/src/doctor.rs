@@ -297,15 +297,15 @@ impl Report {
         let mut text = String::new();
         for Named { name, finding } in &self.checks {
             let verdict = finding.verdict.word();
-            writeln!(text, "{name:<16} {verdict:<8} {}", finding.found)?;
+            writeln!(text, "{name:<17} {verdict:<8} {}", finding.found)?;
             if let Some(remedy) = &finding.remedy {
-                writeln!(text, "{:<16} {:<8} {remedy}", "", "remedy:")?;
+                writeln!(text, "{:<17} {:<8} {remedy}", "", "remedy:")?;
             }
         }
         for field in &self.fields {
             let name = format!("field:{}", field.name);
             let line = format!(
-                "{name:<16} {:<8} {}",
+                "{name:<17} {:<8} {}",
                 field.available.word(),
                 field.why.as_deref().unwrap_or_default()
             );
@@ -316,7 +316,7 @@ impl Report {
         } else {
             (Verdict::Fails, "dropwatch can't run here")
         };
-        writeln!(text, "{:<16} {:<8} {says}", "result", verdict.word())?;
+        writeln!(text, "{:<17} {:<8} {says}", "result", verdict.word())?;
         Ok(text)
     }
 }

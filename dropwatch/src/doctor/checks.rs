@@ -32,6 +32,7 @@ pub(super) const ALL: &[(&str, Check)] = &[
     ("symbols", symbols),
     ("jit", jit),
     ("memlock", memlock),
+    // Behind the limit that is lifted for it.
     ("ring_buffer", ring_buffer),
     ("hook", hook),
     ("buffer", buffer),
@@ -247,7 +248,10 @@ fn ring_buffer(machine: &Machine<'_>) -> Finding {
         ),
         Err(error) => {
             let error = preflight::explain_bpf_error(error);
-            Finding::fails(format!("{error:#}"), "see what the kernel says")
+            Finding::fails(
+                format!("{error:#}"),
+                "run it outside of a container, or of what else takes bpf() away",
+            )
         }
     }
 }

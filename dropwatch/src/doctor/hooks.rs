@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::{
     bpf::attach::{AttachPoint, Hook},
-    btf::{Arg, Btf},
+    btf::{Arg, Btf, Kind},
     config::Config,
     output,
     pattern::Pattern,
@@ -69,7 +69,7 @@ fn listing(btf: &Btf, root: &Path, config: &Config) -> Result<String> {
         let (mark, args) = (mark(point, chosen), args.join(", "));
         writeln!(text, "{mark:<8} {kind:<10} {shown:<32} ({args})")
     };
-    for name in btf.tracepoints() {
+    for name in names(btf, Kind::Typedef, |name| name.strip_prefix("btf_trace_")) {
         let args = btf.tracepoint_args(name).unwrap_or_default();
         if args.iter().any(|arg| arg.points_to("sk_buff"))
             && let Some(shown) = with_system(name, &tracefs)
@@ -78,13 +78,23 @@ fn listing(btf: &Btf, root: &Path, config: &Config) -> Result<String> {
         }
     }
     let patterns = FUNCTIONS.map(Pattern::new);
-    for name in btf.functions(|name| patterns.iter().any(|it| it.matches(name))) {
+    let wanted = |name: &str| patterns.iter().any(|it| it.matches(name));
+    for name in names(btf, Kind::Func, |name| wanted(name).then_some(name)) {
         let args = btf.function_args(name).unwrap_or_default();
         if args.iter().any(|arg| arg.points_to("sk_buff")) {
             write(Hook::Kprobe, "function", name, name, &args)?;
         }
     }
     Ok(text)
+}
+
+/// What `part` takes of the names of all types of this kind, each once, sorted.
+fn names<'a>(btf: &'a Btf, kind: Kind, part: impl Fn(&'a str) -> Option<&'a str>) -> Vec<&'a str> {
+    let types = btf.types().filter(|it| it.kind == kind);
+    let mut names: Vec<&str> = types.filter_map(|it| part(btf.string(it.name)?)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 /// `skb:NAME` or `net:NAME` where tracefs says so, `None` where it says otherwise; the name alone

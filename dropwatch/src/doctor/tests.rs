@@ -320,7 +320,7 @@ fn reports() {
     let report = pure_report(&machine);
     let text = report.text().unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines.contains(&"kernel           ok       6.1.7-test x86_64"));
+    assert!(lines.contains(&"kernel            ok       6.1.7-test x86_64"));
     let at = lines
         .iter()
         .position(|line| line.starts_with("capabilities "))
@@ -330,12 +330,12 @@ fn reports() {
     assert!(
         lines
             .iter()
-            .any(|line| line.starts_with("field:owner      limited  "))
+            .any(|line| line.starts_with("field:owner       limited  "))
     );
-    assert!(lines.contains(&"field:len        yes"));
+    assert!(lines.contains(&"field:len         yes"));
     assert_eq!(
         lines.last(),
-        Some(&"result           fails    dropwatch can't run here")
+        Some(&"result            fails    dropwatch can't run here")
     );
 
     let object: serde_json::Value = serde_json::to_value(&report).unwrap();

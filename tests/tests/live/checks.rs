@@ -21,6 +21,7 @@ use dropwatch_tests::{
     world::run_command,
 };
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 /// A check of the program at a path.
 pub(crate) type Check = fn(&Path) -> Result<Outcome>;
@@ -176,7 +177,7 @@ fn kill_leaves_nothing(path: &Path) -> Result<Outcome> {
 }
 
 /// The compiled eBPF programs that the kernel holds, address and name.
-fn programs() -> Result<HashSet<String>> {
+pub(crate) fn programs() -> Result<HashSet<String>> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading /proc/kallsyms")?;
     Ok(symbols
         .lines()
@@ -312,6 +313,13 @@ fn refuses_bad_usage(path: &Path) -> Result<Outcome> {
 }
 
 fn refuses_without_capabilities(path: &Path) -> Result<Outcome> {
+    let (_dir, command) = as_nobody(path)?;
+    let ended = Dropwatch::spawn_command(command)?.wait(SOON)?;
+    one_line_of_failure(&ended, &["CAP_BPF", "CAP_PERFMON"])
+}
+
+/// The program run by a user who may do nothing, from a folder that has to be kept until it ends.
+pub(crate) fn as_nobody(path: &Path) -> Result<(TempDir, Command)> {
     // A copy, for nobody may not even reach the original.
     let dir = tempfile::tempdir().context("making a folder")?;
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755))
@@ -321,8 +329,7 @@ fn refuses_without_capabilities(path: &Path) -> Result<Outcome> {
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).context("opening the copy to all")?;
     let mut command = Command::new(&copy);
     command.uid(65534).gid(65534);
-    let ended = Dropwatch::spawn_command(command)?.wait(SOON)?;
-    one_line_of_failure(&ended, &["CAP_BPF", "CAP_PERFMON"])
+    Ok((dir, command))
 }
 
 fn refuses_kprobe_without_kprobes(path: &Path) -> Result<Outcome> {

@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod doctor;
 mod summaries;
 mod top_checks;
 mod top_demo;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             .iter()
             .chain(summaries::ALL)
             .chain(top_checks::ALL)
+            .chain(doctor::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()
