@@ -544,6 +544,20 @@ mod tests {
     }
 
     #[test]
+    fn questions() {
+        let question = |arguments: &[&str]| config(arguments).unwrap().question;
+        assert_eq!(question(&[]), None);
+        assert_eq!(question(&["--list-reasons"]), Some(Question::Reasons));
+        assert_eq!(question(&["--list-hooks"]), Some(Question::Hooks));
+        let doctor = |format| Some(Question::Doctor(format));
+        assert_eq!(question(&["doctor"]), doctor(ReportFormat::Text));
+        assert_eq!(question(&["doctor", "-ojson"]), doctor(ReportFormat::Json));
+        let tried = config(&["doctor", "--hook", "kprobe", "--buffer", "perf"]).unwrap();
+        assert_eq!(tried.hook, HookChoice::Kprobe);
+        assert_eq!(tried.buffer, BufferChoice::Perf);
+    }
+
+    #[test]
     fn summaries() {
         let summary = |arguments: &[&str]| {
             let config = config(&[&["summary"], arguments].concat()).unwrap();
@@ -612,6 +626,9 @@ mod tests {
             (&["top", "-c", "1"], "-c"),
             (&["summary", "-c", "1"], "-c"),
             (&["--pid", "1", "summary"], "summary"),
+            (&["--list-hooks", "--list-reasons"], "--list-reasons"),
+            (&["doctor", "--pid", "1"], "--pid"),
+            (&["doctor", "-o", "xml"], "json"),
         ];
         for (arguments, expected) in cases {
             let error = config(arguments).unwrap_err();

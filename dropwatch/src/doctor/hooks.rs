@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::{
     bpf::attach::{AttachPoint, Hook},
     btf::{Arg, Btf, Kind},
-    config::Config,
+    config::{Config, HookChoice},
     output,
     pattern::Pattern,
 };
@@ -52,19 +52,19 @@ fn mark(point: Option<&AttachPoint>, chosen: Option<Hook>) -> &'static str {
 }
 
 fn listing(btf: &Btf, root: &Path, config: &Config) -> Result<String> {
-    let hooks = [Hook::Tracepoint, Hook::Kprobe];
     let chosen = Hook::candidates(config.hook)
         .iter()
         .copied()
         .find(|hook| hook.available(btf, root).is_ok());
-    let points = |wanted: Hook| {
-        let hooks = hooks.into_iter().filter(move |hook| *hook == wanted);
-        hooks.flat_map(|hook| hook.available(btf, root).unwrap_or_default())
-    };
+    let points: Vec<&AttachPoint> = Hook::candidates(HookChoice::Auto)
+        .iter()
+        .flat_map(|hook| hook.available(btf, root).unwrap_or_default())
+        .collect();
     let tracefs = TRACEFS.map(|path| root.join(path).join("events"));
     let mut text = String::new();
     let mut write = |hook: Hook, kind: &str, name: &str, shown: &str, args: &[Arg]| {
-        let point = points(hook).find(|point| point.target == name);
+        let is_it = |point: &&AttachPoint| point.hook == hook && point.target == name;
+        let point = points.iter().copied().find(is_it);
         let args: Vec<String> = args.iter().map(Arg::to_string).collect();
         let (mark, args) = (mark(point, chosen), args.join(", "));
         writeln!(text, "{mark:<8} {kind:<10} {shown:<32} ({args})")
