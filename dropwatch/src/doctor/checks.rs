@@ -95,7 +95,11 @@ fn capabilities(machine: &Machine<'_>) -> Finding {
 fn lockdown(machine: &Machine<'_>) -> Finding {
     match preflight::lockdown(&machine.root) {
         Ok(Some(modes)) => Finding::ok(modes.trim()),
-        Ok(None) => Finding::ok("the kernel shows none"),
+        Ok(None) => Finding::unknown(
+            "the kernel does not show it",
+            "kernels without CONFIG_SECURITY_LOCKDOWN_LSM have none; otherwise mount securityfs at \
+             /sys/kernel/security",
+        ),
         Err(error) => Finding::fails("confidentiality", format!("{error:#}")),
     }
 }
@@ -130,13 +134,20 @@ fn btf(machine: &Machine<'_>) -> Finding {
 /// The drop reasons of a module can be named if it has BTF.
 fn module_btf(machine: &Machine<'_>) -> Finding {
     let names = |text: String| -> BTreeSet<String> {
-        let lines = text.lines().filter_map(|line| line.split(' ').next());
+        let lines = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
         lines.map(str::to_owned).collect()
     };
-    let modules = read(&machine.root, MODULES.trim_start_matches('/')).map(names);
-    let Some(modules) = modules.filter(|modules| !modules.is_empty()) else {
-        return Finding::ok("no modules are loaded");
+    let Some(modules) = read(&machine.root, MODULES.trim_start_matches('/')).map(names) else {
+        return Finding::unknown(
+            format!("there is no {MODULES}"),
+            "kernels without CONFIG_MODULES have none; otherwise mount /proc",
+        );
     };
+    if modules.is_empty() {
+        return Finding::ok("no modules are loaded");
+    }
     let folder = machine.root.join(BTF_FOLDER.trim_start_matches('/'));
     let without = modules.iter().filter(|name| !folder.join(name).exists());
     match without.count() {

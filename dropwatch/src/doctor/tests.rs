@@ -186,7 +186,7 @@ fn files_of_the_kernel() {
             "off",
         ),
         ("jit", "proc/other", b"", Verdict::Unknown, "bpf_jit_enable"),
-        ("lockdown", "proc/other", b"", Verdict::Ok, "none"),
+        ("lockdown", "proc/other", b"", Verdict::Unknown, "not show"),
         (
             "lockdown",
             "sys/kernel/security/lockdown",
@@ -201,7 +201,14 @@ fn files_of_the_kernel() {
             Verdict::Ok,
             "",
         ),
-        ("module_btf", "proc/other", b"", Verdict::Ok, "no modules"),
+        (
+            "module_btf",
+            "proc/other",
+            b"",
+            Verdict::Unknown,
+            "/proc/modules",
+        ),
+        ("module_btf", "proc/modules", b"", Verdict::Ok, "no modules"),
         (
             "module_btf",
             "proc/modules",
