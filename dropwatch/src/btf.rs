@@ -5,6 +5,7 @@
 //! small sorted index finds the named types; nothing else is decoded before it is asked for.
 //! The format mirrors `include/uapi/linux/btf.h` and `Documentation/bpf/btf.rst`.
 
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -86,6 +87,23 @@ impl Arg {
     /// Whether the argument is a `void *`.
     pub fn is_void_pointer(&self) -> bool {
         self.kind == ArgKind::Pointer(None)
+    }
+}
+
+impl fmt::Display for Arg {
+    /// As `reason: enum skb_drop_reason`, as far as it is known.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}: ")?;
+        }
+        match &self.kind {
+            ArgKind::Pointer(None) => f.write_str("void *"),
+            ArgKind::Pointer(Some(name)) if name.is_empty() => f.write_str("? *"),
+            ArgKind::Pointer(Some(name)) => write!(f, "{name} *"),
+            ArgKind::Enum(name) => write!(f, "enum {name}"),
+            ArgKind::Integer(bytes) => write!(f, "int{}", u64::from(*bytes) * 8),
+            ArgKind::Other => f.write_str("?"),
+        }
     }
 }
 

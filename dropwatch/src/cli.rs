@@ -45,6 +45,7 @@ impl Cli {
             Some(Command::Summary(args)) => args.count.diagnostic.verbose,
             Some(Command::Top(args)) => args.count.diagnostic.verbose,
             Some(Command::Explain(_)) => 0,
+            Some(Command::Doctor(args)) => args.verbose,
         }
     }
 }
@@ -58,6 +59,8 @@ pub enum Command {
     Top(TopArgs),
     /// Say what a drop means, what moves with it, and what to do
     Explain(ExplainArgs),
+    /// Say what this kernel lets dropwatch do, what is missing, and the remedy
+    Doctor(DoctorArgs),
 }
 
 /// `dropwatch explain`
@@ -68,6 +71,41 @@ pub struct ExplainArgs {
     /// standard input; without it, all that can be explained is listed
     #[arg(value_name = "REASON|SYMBOL|LINE|-")]
     pub what: Vec<String>,
+}
+
+/// `dropwatch doctor`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = DOCTOR_HELP, max_term_width = 100)]
+pub struct DoctorArgs {
+    /// How to print the report
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: ReportFormat,
+
+    /// The hook to try, as when drops are traced
+    #[arg(long, value_enum, default_value_t)]
+    pub hook: HookChoice,
+
+    /// The buffer to try, as when drops are traced
+    #[arg(long, value_enum, default_value_t)]
+    pub buffer: BufferChoice,
+
+    /// Take the kernel's type information from this file
+    #[arg(long, value_name = "FILE")]
+    pub kernel_btf: Option<PathBuf>,
+
+    /// Say what is done and why; twice for more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ReportFormat {
+    /// A line for each check and each field
+    #[default]
+    Text,
+    /// One JSON object
+    Json,
 }
 
 /// `dropwatch top`
@@ -267,6 +305,11 @@ pub struct LineArgs {
     #[arg(long, help_heading = "Diagnostics")]
     pub list_reasons: bool,
 
+    /// Print the tracepoints and functions of this kernel that see packets go, which of
+    /// them dropwatch uses, and end
+    #[arg(long, conflicts_with = "list_reasons", help_heading = "Diagnostics")]
+    pub list_hooks: bool,
+
     /// What else to say.
     #[command(flatten)]
     pub diagnostic: DiagnosticArgs,
@@ -294,7 +337,7 @@ pub struct CaptureArgs {
     #[arg(
         long,
         value_name = "SIZE",
-        default_value = "8M",
+        default_value = crate::config::DEFAULT_BUFFER_SIZE,
         help_heading = "Capture"
     )]
     pub buffer_size: String,
@@ -495,6 +538,12 @@ Examples:
 
 Counters, settings and queues are those of the network namespace that it runs in.
 It needs no privileges.";
+const DOCTOR_HELP: &str = "\
+Runs without root, too, and says then what could not be looked at. With root it loads
+the programs as any run does, sends itself a packet to a closed port in a network
+namespace of its own, and looks whether the drop comes back.
+
+Exit status: 0 if dropwatch can run here, 1 if it can't.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:

@@ -8,7 +8,8 @@ use dropwatch_common::limit::RateLimit;
 
 use crate::{
     cli::{
-        CaptureArgs, Cli, Command, DiagnosticArgs, LineArgs, OutputFormat, SummaryArgs, TopArgs,
+        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
+        ReportFormat, SummaryArgs, TopArgs,
     },
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
@@ -22,6 +23,9 @@ pub const DEFAULT_STACK_DEPTH: u32 = 16;
 /// Most callers that can be asked for. The kernel unwinds 127 frames at most,
 /// and some of them lie inside of the call site.
 pub const MAX_STACK_DEPTH: u32 = 120;
+
+/// Size of the buffer unless the user says otherwise.
+pub(crate) const DEFAULT_BUFFER_SIZE: &str = "8M";
 
 /// How to see drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -52,8 +56,8 @@ pub enum BufferChoice {
 pub struct Config {
     /// Which drops to print.
     pub filters: Filters,
-    /// Whether to list the kernel's drop reasons and end.
-    pub list_reasons: bool,
+    /// What to answer in place of tracing.
+    pub question: Option<Question>,
     /// Whether to explain at the end what was printed.
     pub explain: bool,
     /// What to show.
@@ -80,6 +84,17 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     /// Whether to give the account while running.
     pub verbose: bool,
+}
+
+/// What can be asked without tracing drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// The kernel's drop reasons.
+    Reasons,
+    /// Where packets can be seen to go.
+    Hooks,
+    /// Whether dropwatch can run here.
+    Doctor(ReportFormat),
 }
 
 /// What is shown of the drops.
@@ -163,7 +178,35 @@ impl Config {
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
             Some(Command::Explain(_)) => bail!("explain captures nothing"),
+            Some(Command::Doctor(args)) => Self::for_doctor(args),
         }
+    }
+
+    fn for_doctor(args: DoctorArgs) -> Result<Self> {
+        let DoctorArgs {
+            output,
+            hook,
+            buffer,
+            kernel_btf,
+            verbose,
+        } = args;
+        let capture = CaptureArgs {
+            duration: None,
+            hook,
+            buffer,
+            buffer_size: DEFAULT_BUFFER_SIZE.to_owned(),
+            fail_on_lost: false,
+            kernel_btf,
+        };
+        let diagnostic = DiagnosticArgs {
+            ready_file: None,
+            verbose,
+        };
+        Ok(Self {
+            question: Some(Question::Doctor(output)),
+            stack_depth: DEFAULT_STACK_DEPTH,
+            ..Self::capturing(Filters::default(), capture, diagnostic)?
+        })
     }
 
     fn for_top(args: TopArgs) -> Result<Self> {
@@ -234,7 +277,7 @@ impl Config {
         let duration = duration.as_deref();
         Ok(Self {
             filters,
-            list_reasons: false,
+            question: None,
             explain: false,
             view: View::Lines {
                 format: LineFormat::Text(TextOptions::default()),
@@ -270,6 +313,7 @@ impl Config {
             capture,
             explain,
             list_reasons,
+            list_hooks,
             diagnostic,
         } = args;
         ensure!(
@@ -287,7 +331,11 @@ impl Config {
              --no-stack"
         );
         Ok(Self {
-            list_reasons,
+            question: match (list_reasons, list_hooks) {
+                (true, _) => Some(Question::Reasons),
+                (false, true) => Some(Question::Hooks),
+                (false, false) => None,
+            },
             explain,
             view: View::Lines {
                 format: line_format(output, timestamp, &fields)?,
@@ -536,6 +584,20 @@ mod tests {
     }
 
     #[test]
+    fn questions() {
+        let question = |arguments: &[&str]| config(arguments).unwrap().question;
+        assert_eq!(question(&[]), None);
+        assert_eq!(question(&["--list-reasons"]), Some(Question::Reasons));
+        assert_eq!(question(&["--list-hooks"]), Some(Question::Hooks));
+        let doctor = |format| Some(Question::Doctor(format));
+        assert_eq!(question(&["doctor"]), doctor(ReportFormat::Text));
+        assert_eq!(question(&["doctor", "-ojson"]), doctor(ReportFormat::Json));
+        let tried = config(&["doctor", "--hook", "kprobe", "--buffer", "perf"]).unwrap();
+        assert_eq!(tried.hook, HookChoice::Kprobe);
+        assert_eq!(tried.buffer, BufferChoice::Perf);
+    }
+
+    #[test]
     fn summaries() {
         let summary = |arguments: &[&str]| {
             let config = config(&[&["summary"], arguments].concat()).unwrap();
@@ -607,6 +669,9 @@ mod tests {
             (&["top", "-c", "1"], "-c"),
             (&["summary", "-c", "1"], "-c"),
             (&["--pid", "1", "summary"], "summary"),
+            (&["--list-hooks", "--list-reasons"], "--list-reasons"),
+            (&["doctor", "--pid", "1"], "--pid"),
+            (&["doctor", "-o", "xml"], "json"),
         ];
         for (arguments, expected) in cases {
             let error = config(arguments).unwrap_err();

@@ -7,7 +7,8 @@ use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
     cli::{Cli, Command},
-    config::Config,
+    config::{Config, Question},
+    doctor,
     explain::Explain,
     heap, session,
 };
@@ -44,9 +45,23 @@ fn explain(what: &[String]) -> ExitCode {
 }
 
 fn run(config: &Config) -> Result<ExitCode> {
-    if config.list_reasons {
-        session::list_reasons(config)?;
-        return Ok(ExitCode::SUCCESS);
+    match config.question {
+        Some(Question::Reasons) => {
+            session::list_reasons(config)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Question::Hooks) => {
+            doctor::list_hooks(config)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Question::Doctor(format)) => {
+            return Ok(if doctor::run(config, format)? {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
+        }
+        None => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()

@@ -212,6 +212,19 @@ impl Output {
     }
 }
 
+/// Writes an answer to standard output; a reader that has seen enough is no failure.
+///
+/// # Errors
+/// Standard output can't be written to.
+pub fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("writing to standard output")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn count_lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Error, Result, anyhow, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aya::{EbpfError, maps::MapError, programs::ProgramError, sys::SyscallError};
 use rustix::{
     process::{Resource, Rlimit, setrlimit},
@@ -11,46 +11,71 @@ use rustix::{
 
 /// The kernel's list of lockdown modes, the one in force in brackets
 /// (`security/lockdown/lockdown.c`).
-const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+const LOCKDOWN: &str = "sys/kernel/security/lockdown";
 
 /// There where the kernel has kprobes that programs can attach to.
-const KPROBE_PMU: &str = "/sys/bus/event_source/devices/kprobe";
+const KPROBE_PMU: &str = "sys/bus/event_source/devices/kprobe";
+
+/// What loading programs that read kernel memory takes; `CAP_SYS_ADMIN` stands for both.
+const TRACING: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
 /// Checks that the process may load eBPF programs that read kernel memory.
 ///
 /// # Errors
 /// Names the missing capabilities, or the lockdown mode.
 pub fn check_privileges() -> Result<()> {
-    let held = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    if !held.contains(needed) && !held.contains(CapabilitySet::SYS_ADMIN) {
+    check_capabilities(held_capabilities())?;
+    lockdown(Path::new("/")).map(|_| ())
+}
+
+/// The capabilities that are in force for this thread.
+pub fn held_capabilities() -> CapabilitySet {
+    capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
+}
+
+/// Checks that a process with these capabilities may load eBPF programs that read kernel
+/// memory.
+///
+/// # Errors
+/// Names the missing capabilities.
+pub fn check_capabilities(held: CapabilitySet) -> Result<()> {
+    if !held.contains(TRACING) && !held.contains(CapabilitySet::SYS_ADMIN) {
         bail!(
             "loading eBPF programs needs root, or the capabilities CAP_BPF and CAP_PERFMON (and \
              CAP_SYSLOG for the names of kernel functions); run it with sudo"
         );
     }
-    check_lockdown(&fs::read_to_string(LOCKDOWN).unwrap_or_default())
-}
-
-fn check_lockdown(modes: &str) -> Result<()> {
-    if modes.contains("[confidentiality]") {
-        bail!(
-            "the kernel is locked down ({LOCKDOWN} says confidentiality), eBPF programs can't \
-             read packets; boot without lockdown=confidentiality"
-        );
-    }
     Ok(())
 }
 
-/// Checks that the kernel has kprobes.
+/// The kernel's lockdown modes, the one in force in brackets; `None` where it shows none.
+/// `root` is usually `/`.
+///
+/// # Errors
+/// The mode in force keeps eBPF programs from reading packets.
+pub fn lockdown(root: &Path) -> Result<Option<String>> {
+    let modes = fs::read_to_string(root.join(LOCKDOWN)).ok();
+    if modes
+        .as_ref()
+        .is_some_and(|it| it.contains("[confidentiality]"))
+    {
+        bail!(
+            "the kernel is locked down (/{LOCKDOWN} says confidentiality), eBPF programs can't \
+             read packets; boot without lockdown=confidentiality"
+        );
+    }
+    Ok(modes)
+}
+
+/// Checks that the kernel has kprobes. `root` is usually `/`.
 ///
 /// # Errors
 /// Says that it has none.
-pub fn kprobes_available() -> Result<()> {
-    if !Path::new(KPROBE_PMU).exists() {
+pub fn kprobes_available(root: &Path) -> Result<()> {
+    if !root.join(KPROBE_PMU).exists() {
         bail!(
-            "this kernel has no kprobes (CONFIG_KPROBE_EVENTS is off: no {KPROBE_PMU}); use --hook \
-             tracepoint"
+            "this kernel has no kprobes (CONFIG_KPROBE_EVENTS is off: no /{KPROBE_PMU}); use \
+             --hook tracepoint"
         );
     }
     Ok(())
@@ -58,14 +83,15 @@ pub fn kprobes_available() -> Result<()> {
 
 /// Lifts the limit on locked memory, against which kernels before 5.11 count
 /// eBPF maps.
-pub fn raise_memlock_limit() {
+///
+/// # Errors
+/// The kernel refuses (`CAP_SYS_RESOURCE`).
+pub fn raise_memlock_limit() -> Result<()> {
     let unlimited = Rlimit {
         current: None,
         maximum: None,
     };
-    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
-        log::debug!("the limit on locked memory stays as it is: {error}");
-    }
+    setrlimit(Resource::Memlock, unlimited).context("lifting the limit on locked memory")
 }
 
 /// Adds to an error of the `bpf` system call what usually causes it.
@@ -139,10 +165,19 @@ mod tests {
 
     #[test]
     fn lockdown_modes() {
-        check_lockdown("").unwrap();
-        check_lockdown("[none] integrity confidentiality\n").unwrap();
-        check_lockdown("none [integrity] confidentiality\n").unwrap();
-        let error = check_lockdown("none integrity [confidentiality]\n").unwrap_err();
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(lockdown(root.path()).unwrap(), None);
+        let file = root.path().join(LOCKDOWN);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        for modes in [
+            "[none] integrity confidentiality\n",
+            "none [integrity] confidentiality\n",
+        ] {
+            fs::write(&file, modes).unwrap();
+            assert_eq!(lockdown(root.path()).unwrap().as_deref(), Some(modes));
+        }
+        fs::write(&file, "none integrity [confidentiality]\n").unwrap();
+        let error = lockdown(root.path()).unwrap_err();
         assert!(error.to_string().contains("lockdown"), "{error}");
     }
 

@@ -6,7 +6,7 @@ mod live;
 use std::{
     fmt::{self, Write as _},
     fs,
-    io::{ErrorKind, Write as _},
+    io::Write as _,
     path::Path,
     time::Duration,
 };
@@ -35,7 +35,7 @@ use crate::{
     filter::{Filters, KernelFilters},
     format::{self, Format},
     groups::Groups,
-    output::{Output, Reader},
+    output::{self, Output, Reader},
     preflight,
     system::{PendingSymbols, System},
     top,
@@ -63,38 +63,21 @@ const SETTLE: Duration = Duration::from_millis(1);
 /// # Errors
 /// Says what failed, on what, and what to do.
 pub async fn run(config: &Config) -> Result<Account> {
-    let started = Instant::now();
     preflight::check_privileges()?;
     if matches!(config.view, View::Top(_)) {
         top::check()?;
     }
     let output = Output::stdout()?;
     let signals = Signals::new()?;
-    // Reading the symbols takes the kernel longer than all the rest.
-    let symbols = PendingSymbols::start();
-
-    let btf = Btf::load(config.kernel_btf.as_deref())?;
-    let mut system = System::new(ReasonNames::new(&btf, Path::new(BTF_FOLDER)), symbols);
-    let mut filters = config.filters.resolve(&mut system)?;
-    for pid in &config.filters.pids {
-        if !Path::new("/proc").join(pid.to_string()).exists() {
-            log::warn!("--pid {pid}: there is no such process now");
-        }
-    }
-    if !bpf::names_receiver(&btf) {
-        filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
-    }
-    let (kernel, transport, stacks) = bpf::load(config, &filters, btf, &system.reasons)?;
-    let (reasons, symbols, host) = system.into_names();
-    log::info!(
-        "attached {:.3} s after start, {} symbols",
-        started.elapsed().as_secs_f64(),
-        symbols.len()
-    );
+    let Tracing {
+        filters,
+        kernel,
+        transport,
+        stacks,
+        mut enricher,
+    } = start(config)?;
     create_ready_file(config)?;
 
-    let depth = config.stack_depth as usize;
-    let mut enricher = Enricher::new(reasons, symbols, depth, host);
     enricher.set_sample(config.sample);
     enricher.prepare();
     let max_groups = kernel.groups.capacity as usize;
@@ -124,6 +107,57 @@ pub async fn run(config: &Config) -> Result<Account> {
     session.run(signals).await
 }
 
+/// All that it takes to get records of drops.
+pub(crate) struct Tracing {
+    /// The filters as the kernel side has them.
+    pub(crate) filters: KernelFilters,
+    /// The attached programs.
+    pub(crate) kernel: KernelSide,
+    /// Where their records come from.
+    pub(crate) transport: Transport,
+    /// Where their stacks are.
+    pub(crate) stacks: StackReader,
+    /// Gives names to what they say.
+    pub(crate) enricher: Enricher,
+}
+
+/// Attaches what `config` asks for. Has to be called in a runtime.
+///
+/// # Errors
+/// Says what failed, on what, and what to do.
+pub(crate) fn start(config: &Config) -> Result<Tracing> {
+    let started = Instant::now();
+    // Reading the symbols takes the kernel longer than all the rest.
+    let symbols = PendingSymbols::start();
+
+    let btf = Btf::load(config.kernel_btf.as_deref())?;
+    let mut system = System::new(ReasonNames::new(&btf, Path::new(BTF_FOLDER)), symbols);
+    let mut filters = config.filters.resolve(&mut system)?;
+    for pid in &config.filters.pids {
+        if !Path::new("/proc").join(pid.to_string()).exists() {
+            log::warn!("--pid {pid}: there is no such process now");
+        }
+    }
+    if !bpf::names_receiver(&btf) {
+        filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
+    }
+    let (kernel, transport, stacks) = bpf::load(config, &filters, btf, &system.reasons)?;
+    let (reasons, symbols, host) = system.into_names();
+    log::info!(
+        "attached {:.3} s after start, {} symbols",
+        started.elapsed().as_secs_f64(),
+        symbols.len()
+    );
+    let depth = config.stack_depth as usize;
+    Ok(Tracing {
+        filters,
+        kernel,
+        transport,
+        stacks,
+        enricher: Enricher::new(reasons, symbols, depth, host),
+    })
+}
+
 /// Prints the drop reasons of this kernel.
 ///
 /// # Errors
@@ -140,12 +174,7 @@ pub fn list_reasons(config: &Config) -> Result<()> {
         let subsystem = reason.subsystem.as_deref().unwrap_or("core");
         writeln!(text, "{:<8} {subsystem:<12} {}", reason.number, reason.name)?;
     }
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("writing to standard output")
-        }
-        _ => Ok(()),
-    }
+    output::print(&text)
 }
 
 fn create_ready_file(config: &Config) -> Result<()> {

@@ -1,7 +1,12 @@
 //! The hooks: where dropwatch attaches, on which kernels, and what each can't
 //! see.
 
-use crate::{btf::Btf, config::HookChoice};
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use super::layout;
+use crate::{btf::Btf, config::HookChoice, preflight};
 
 /// A way to see every dropped packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +123,25 @@ impl Hook {
             HookChoice::Tracepoint => &[Self::Tracepoint],
             HookChoice::Kprobe => &[Self::Kprobe],
         }
+    }
+
+    /// The attach points that this hook needs on the kernel of `btf`, if it can be had. `root`
+    /// is usually `/`.
+    ///
+    /// # Errors
+    /// Says why the kernel does not have the hook.
+    pub fn available(self, btf: &Btf, root: &Path) -> Result<Vec<&'static AttachPoint>> {
+        match self {
+            Self::Tracepoint => layout::tracepoint(btf).map(|_| ())?,
+            Self::Kprobe => preflight::kprobes_available(root)?,
+        }
+        let points = self.attach_points(btf);
+        ensure!(
+            !points.is_empty(),
+            "this kernel has none of {}; try another --hook",
+            self.targets().join(", ")
+        );
+        Ok(points)
     }
 
     /// The attach points that this hook needs on the kernel of `btf`; empty if

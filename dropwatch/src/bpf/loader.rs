@@ -3,12 +3,13 @@
 use std::{
     fs,
     os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Map, MapData, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
+    maps::{Map, MapData, MapType, PerCpuArray, PerfEventArray, RingBuf, StackTraceMap},
     programs::{
         BtfTracePoint, KProbe, Program, ProgramError, ProgramInfo, RawTracePoint,
         kprobe::KProbeLinkId, raw_trace_point::RawTracePointLinkId, tp_btf::BtfTracePointLinkId,
@@ -120,26 +121,19 @@ struct Place {
 
 impl Candidate {
     /// The hook on the kernel of `btf`.
-    fn new(hook: Hook, config: &Config, btf: &Btf, tracepoint: &TracepointResult) -> Self {
-        let available = match (hook, tracepoint) {
-            (Hook::Tracepoint, Err(error)) => Err(anyhow!("{error:#}")),
-            (Hook::Tracepoint, Ok(_)) => Ok(()),
-            (Hook::Kprobe, _) => preflight::kprobes_available(),
-        };
+    fn new(hook: Hook, config: &Config, btf: &Btf) -> Self {
         // The ids have to be the running kernel's.
         let takes_types = config.kernel_btf.is_none();
-        let places = || {
-            let points = hook.attach_points(btf).into_iter();
-            points.map(|point| Place {
-                point,
-                type_id: takes_types
-                    .then(|| btf.tracepoint_type(point.target))
-                    .flatten(),
-            })
+        let place = |point: &'static AttachPoint| Place {
+            point,
+            type_id: takes_types
+                .then(|| btf.tracepoint_type(point.target))
+                .flatten(),
         };
+        let points = hook.available(btf, Path::new("/"));
         Self {
             hook,
-            places: available.map(|()| places().collect()),
+            places: points.map(|points| points.into_iter().map(place).collect()),
         }
     }
 }
@@ -156,14 +150,16 @@ pub fn load(
     btf: Btf,
     reasons: &ReasonNames,
 ) -> Result<(KernelSide, Transport, StackReader)> {
-    preflight::raise_memlock_limit();
+    if let Err(error) = preflight::raise_memlock_limit() {
+        log::debug!("{error:#}");
+    }
     let mut globals = layout::kernel_fields(&btf)?;
     let tracepoint = layout::tracepoint(&btf);
     globals.extend(choices(config, filters, reasons, &tracepoint));
     globals.push(("HAS_TYPED_TASK", layout::has_typed_task(&btf).into()));
     let candidates: Vec<Candidate> = Hook::candidates(config.hook)
         .iter()
-        .map(|hook| Candidate::new(*hook, config, &btf, &tracepoint))
+        .map(|hook| Candidate::new(*hook, config, &btf))
         .collect();
     // aya is about to read it all by itself.
     drop(btf);
@@ -187,6 +183,14 @@ pub fn load(
     };
     kernel.attach_first(candidates)?;
     Ok((kernel, transport, stacks))
+}
+
+/// Whether the kernel has ring buffers (5.8 on), by making one.
+///
+/// # Errors
+/// The kernel does not let this process make maps.
+pub fn has_ring_buffer() -> Result<bool> {
+    aya::sys::is_map_supported(MapType::RingBuf).context("making a ring buffer")
 }
 
 /// The globals that stand for the user's choices and the kernel's reasons.
@@ -375,12 +379,6 @@ impl KernelSide {
     }
 
     fn attach(&mut self, hook: Hook, places: &[Place]) -> Result<()> {
-        if places.is_empty() {
-            bail!(
-                "this kernel has none of {}; try another --hook",
-                hook.targets().join(", ")
-            );
-        }
         for place in places {
             let point = place.point;
             let program = self
@@ -435,6 +433,12 @@ impl KernelSide {
             program: name,
             link: Some(link),
         })
+    }
+
+    /// The programs that are attached, by where.
+    pub fn attached(&self) -> impl Iterator<Item = (&'static AttachPoint, &'static str)> {
+        let attached = self.attached.iter();
+        attached.map(|attached| (attached.point, attached.program))
     }
 
     /// Detaches the programs. They stay loaded, and with them the kernel's

@@ -5,7 +5,7 @@ use std::{
     fs::{self, Permissions},
     io::{BufRead as _, BufReader, Read as _},
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -177,7 +177,7 @@ fn kill_leaves_nothing(path: &Path) -> Result<Outcome> {
 }
 
 /// The compiled eBPF programs that the kernel holds, address and name.
-fn programs() -> Result<HashSet<String>> {
+pub(crate) fn programs() -> Result<HashSet<String>> {
     let symbols = fs::read_to_string("/proc/kallsyms").context("reading /proc/kallsyms")?;
     Ok(symbols
         .lines()
@@ -312,23 +312,24 @@ fn refuses_bad_usage(path: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// A copy of the program, and its folder: nobody may not even reach the original.
-pub(crate) fn copy_for_nobody(path: &Path) -> Result<(TempDir, PathBuf)> {
+fn refuses_without_capabilities(path: &Path) -> Result<Outcome> {
+    let (_dir, command) = as_nobody(path)?;
+    let ended = Dropwatch::spawn_command(command)?.wait(SOON)?;
+    one_line_of_failure(&ended, &["CAP_BPF", "CAP_PERFMON"])
+}
+
+/// The program run by a user who may do nothing, from a folder that has to be kept until it ends.
+pub(crate) fn as_nobody(path: &Path) -> Result<(TempDir, Command)> {
+    // A copy, for nobody may not even reach the original.
     let dir = tempfile::tempdir().context("making a folder")?;
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755))
         .context("opening the folder to all")?;
     let copy = dir.path().join("dropwatch");
     fs::copy(path, &copy).context("copying dropwatch")?;
     fs::set_permissions(&copy, Permissions::from_mode(0o755)).context("opening the copy to all")?;
-    Ok((dir, copy))
-}
-
-fn refuses_without_capabilities(path: &Path) -> Result<Outcome> {
-    let (_folder, copy) = copy_for_nobody(path)?;
     let mut command = Command::new(&copy);
     command.uid(65534).gid(65534);
-    let ended = Dropwatch::spawn_command(command)?.wait(SOON)?;
-    one_line_of_failure(&ended, &["CAP_BPF", "CAP_PERFMON"])
+    Ok((dir, command))
 }
 
 fn refuses_kprobe_without_kprobes(path: &Path) -> Result<Outcome> {

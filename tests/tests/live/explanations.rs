@@ -2,7 +2,6 @@
 
 use std::{
     io::Write as _,
-    os::unix::process::CommandExt as _,
     path::Path,
     process::{Command, Output, Stdio},
 };
@@ -11,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use dropwatch_tests::{dropwatch::Dropwatch, run::Outcome};
 use nix::sys::signal::Signal;
 
-use crate::checks::{Check, Drops, SOON, copy_for_nobody, wait_until};
+use crate::checks::{Check, Drops, SOON, as_nobody, wait_until};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
@@ -73,9 +72,7 @@ fn each_kind_once(path: &Path) -> Result<Outcome> {
 }
 
 fn needs_no_root(path: &Path) -> Result<Outcome> {
-    let (_folder, copy) = copy_for_nobody(path)?;
-    let mut command = Command::new(copy);
-    command.uid(65534).gid(65534);
+    let (_folder, command) = as_nobody(path)?;
     let output = explain(command, &["NO_SOCKET"], "")?;
     ensure!(
         output.status.success() && titles(&output.stdout) == ["NO_SOCKET"],

@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod doctor;
 mod explanations;
 mod json;
 mod summaries;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             .chain(summaries::ALL)
             .chain(json::ALL)
             .chain(top_checks::ALL)
+            .chain(doctor::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

@@ -1,0 +1,150 @@
+//! A network namespace of one thread, to make drops in that nobody else has.
+#![allow(unsafe_code, reason = "leaving a namespace is unsafe, see below")]
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    os::unix::fs::MetadataExt as _,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use rustix::{
+    net::{
+        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink,
+        recv, sendto, socket_with,
+    },
+    thread::{UnshareFlags, unshare_unsafe},
+};
+
+/// A network namespace with a loopback device that is up, and nothing else. It ends
+/// with the thread that lives in it, and that with this handle.
+pub(crate) struct PrivateNetns {
+    /// Its inode number.
+    pub(crate) inode: u64,
+    /// From where datagrams are sent.
+    pub(crate) source: SocketAddr,
+    /// Where to send a datagram to; closed, it ends the thread.
+    orders: Option<Sender<SocketAddr>>,
+    results: Receiver<Result<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl PrivateNetns {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// The kernel refuses (`CAP_SYS_ADMIN`), or has no network namespaces.
+    pub(crate) fn new() -> Result<Self> {
+        let (orders, to_send) = channel::<SocketAddr>();
+        let (tell, results) = channel();
+        let (tell_made, made) = channel();
+        let thread = thread::Builder::new()
+            .name("doctor".to_owned())
+            .spawn(move || {
+                let socket = match enter() {
+                    Ok((socket, inode, source)) => {
+                        drop(tell_made.send(Ok((inode, source))));
+                        socket
+                    }
+                    Err(error) => return drop(tell_made.send(Err(error))),
+                };
+                for destination in to_send {
+                    let sent = socket.send_to(b"dropwatch doctor", destination);
+                    let sent = sent.map(|_| ()).context("sending a datagram");
+                    // Nobody waits for it once the handle is gone.
+                    drop(tell.send(sent));
+                }
+            })
+            .context("starting a thread")?;
+        let died = |_| anyhow!("the thread of a network namespace has died");
+        let (inode, source) = made.recv().map_err(died)??;
+        Ok(Self {
+            inode,
+            source,
+            orders: Some(orders),
+            results,
+            thread: Some(thread),
+        })
+    }
+
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    /// The kernel does not take it.
+    pub(crate) fn send(&self, destination: SocketAddr) -> Result<()> {
+        let died = "the thread of a network namespace has died";
+        let orders = self.orders.as_ref().context(died)?;
+        orders.send(destination).ok().context(died)?;
+        self.results.recv().context(died)?
+    }
+}
+
+impl Drop for PrivateNetns {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Moves the calling thread into a new namespace; gives a socket there, the namespace's inode
+/// number, and the socket's address.
+fn enter() -> Result<(UdpSocket, u64, SocketAddr)> {
+    // SAFETY: only the network namespace is left. Descriptors and memory, which other threads
+    // rely on, stay shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("making a network namespace")?;
+    let own = "/proc/thread-self/ns/net";
+    let inode = fs::metadata(own)
+        .with_context(|| format!("looking at {own}"))?
+        .ino();
+    raise_loopback().context("bringing up the loopback device")?;
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).context("binding a socket")?;
+    let source = socket.local_addr().context("asking for a port")?;
+    Ok((socket, inode, source))
+}
+
+/// Sets the flag `IFF_UP` of the first device, which is the loopback device.
+fn raise_loopback() -> Result<()> {
+    /// `include/uapi/linux/netlink.h`, `rtnetlink.h` and `if.h`.
+    const RTM_NEWLINK: u16 = 16;
+    const NLMSG_ERROR: u16 = 2;
+    const NLM_F_REQUEST_ACK: u16 = 1 | 4;
+    const IFF_UP: u32 = 1;
+    /// `struct nlmsghdr` and `struct ifinfomsg`.
+    const LEN: u32 = 16 + 16;
+    /// `LOOPBACK_IFINDEX`, `include/net/flow.h`.
+    const LOOPBACK: u32 = 1;
+
+    let socket = socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        // `NETLINK_ROUTE` is 0.
+        None,
+    )?;
+    let kind = u32::from(RTM_NEWLINK) | u32::from(NLM_F_REQUEST_ACK) << 16;
+    let kind = if cfg!(target_endian = "big") {
+        kind.rotate_left(16)
+    } else {
+        kind
+    };
+    // Length, kind and flags, sequence, port; family and type, index, flags, mask of flags.
+    let words = [LEN, kind, 1, 0, 0, LOOPBACK, IFF_UP, IFF_UP];
+    let message: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let kernel = SocketAddrNetlink::new(0, 0);
+    sendto(&socket, &message, SendFlags::empty(), &kernel)?;
+    let mut reply = [0; 128];
+    let (_, len) = recv(&socket, &mut reply, RecvFlags::empty())?;
+    let [_, _, _, _, k0, k1, .., e0, e1, e2, e3] = reply.first_chunk::<20>().context("reply")?;
+    let kind = u16::from_ne_bytes([*k0, *k1]);
+    let errno = i32::from_ne_bytes([*e0, *e1, *e2, *e3]);
+    ensure!(
+        len >= 20 && kind == NLMSG_ERROR,
+        "the kernel's answer makes no sense"
+    );
+    ensure!(errno == 0, "{}", std::io::Error::from_raw_os_error(-errno));
+    Ok(())
+}
