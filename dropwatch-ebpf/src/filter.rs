@@ -358,7 +358,7 @@ fn is_listed(address: u64, flag: u8) -> bool {
 /// is not wanted decides nothing: others may hold it, too.
 #[inline(always)]
 pub(crate) fn process_decision(scratch: &mut Scratch) -> Decision {
-    let verdict = if group::needs_socket() && scratch.socket.address != 0 {
+    let verdict = if group::may_record() && scratch.socket.address != 0 {
         owner(scratch)
     } else if scratch.event.present & present::SOCKET_BY_ADDRESS != 0 {
         verdict::OPEN

@@ -4,7 +4,7 @@
 //! attach points is `dropwatch/src/bpf/attach.rs`.
 #![no_std]
 #![no_main]
-// The only way to an atomic addition, see `probe::add_one`.
+// The only way to an atomic addition, see `probe::add`.
 #![feature(asm_experimental_arch)]
 
 mod config;

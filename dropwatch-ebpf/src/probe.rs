@@ -360,7 +360,10 @@ fn examine<A: Access, C: StackIdContext>(
     if !filter::cgroup_matches(scratch) {
         return Err(Outcome::Filtered);
     }
-    if scratch.event.present & present::SOCKET == 0 && filter::is_socket_receive(freed.location) {
+    if group::may_record()
+        && scratch.event.present & present::SOCKET == 0
+        && filter::is_socket_receive(freed.location)
+    {
         scratch.event.present |= present::SOCKET_BY_ADDRESS;
     }
     if group::needs_task() {

@@ -196,7 +196,8 @@ pub struct SummaryArgs {
 pub struct CountArgs {
     /// Most groups that are told apart; what comes later is counted as other
     ///
-    /// By default as many as fit into 64 MiB of the kernel's memory, 131072 at most.
+    /// By default as many as fit into 64 MiB of the kernel's memory: 131072 at most, 8192 if only
+    /// reason and call site tell them apart.
     #[arg(long, value_name = "N", help_heading = "Capture")]
     pub max_groups: Option<u32>,
 

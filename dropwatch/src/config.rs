@@ -125,6 +125,13 @@ impl View {
     }
 }
 
+/// Most groups that can be asked for: each takes some hundred bytes of the kernel's memory, and
+/// some dozen more on each processor.
+const MAX_GROUPS: u32 = 1 << 20;
+
+/// Shortest time between two looks at the counts.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
 /// How drops are grouped.
 #[derive(Clone, Debug)]
 pub struct Grouping {
@@ -138,7 +145,10 @@ impl Grouping {
     fn new(mut by: Vec<Dimension>, max_groups: Option<u32>) -> Result<Self> {
         by.sort_unstable();
         by.dedup();
-        ensure!(max_groups != Some(0), "--max-groups takes at least 1");
+        ensure!(
+            max_groups.is_none_or(|groups| (1..=MAX_GROUPS).contains(&groups)),
+            "--max-groups takes 1 to {MAX_GROUPS}"
+        );
         Ok(Self { by, max_groups })
     }
 
@@ -225,7 +235,7 @@ impl Config {
             },
             view: View::Top(TopOptions {
                 grouping,
-                interval: parse_time("--interval", &interval)?,
+                interval: parse_interval(&interval)?,
             }),
             ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
         })
@@ -251,9 +261,7 @@ impl Config {
             stack_depth: if grouping.has_stack() { stack } else { 0 },
             view: View::Summary(SummaryOptions {
                 grouping,
-                interval: interval
-                    .map(|text| parse_time("--interval", text))
-                    .transpose()?,
+                interval: interval.map(parse_interval).transpose()?,
                 format: output,
             }),
             ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
@@ -474,6 +482,16 @@ fn parse_number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|_| is_number)
 }
 
+fn parse_interval(text: &str) -> Result<Duration> {
+    let interval = parse_time("--interval", text)?;
+    ensure!(
+        interval >= MIN_INTERVAL,
+        "--interval takes {} ms at least",
+        MIN_INTERVAL.as_millis()
+    );
+    Ok(interval)
+}
+
 fn parse_time(flag: &str, text: &str) -> Result<Duration> {
     let advice = || {
         format!(
@@ -665,6 +683,9 @@ mod tests {
             (&["summary", "--max-groups", "0"], "--max-groups"),
             (&["summary", "--stack", "0"], "--stack"),
             (&["top", "--interval", "soon"], "--interval"),
+            (&["top", "--interval", "9ms"], "--interval takes 10 ms"),
+            (&["summary", "--interval", "1ns"], "--interval takes 10 ms"),
+            (&["summary", "--max-groups", "1048577"], "1 to 1048576"),
             (&["top", "--max-groups", "0"], "--max-groups"),
             (&["top", "-c", "1"], "-c"),
             (&["summary", "-c", "1"], "-c"),

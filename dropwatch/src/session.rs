@@ -308,7 +308,7 @@ impl Session<'_> {
         let mut drained = 0;
         loop {
             // While output is full nothing else may wake this up to look at the flag.
-            let may_lose = self.kernel.drops_lost.is_up() || self.records.output.is_full();
+            let may_lose = self.kernel.drops_lost.is_up() || !self.records.may_take();
             select! {
                 biased;
                 () = signals.any() => return Ok(Reader::Present),
@@ -323,13 +323,14 @@ impl Session<'_> {
                     report(&self.account()?.settled());
                 }
                 _ = names_due.tick(), if has_names => self.follow_names(),
-                _ = groups_due.tick(), if groups_interval.is_some() => {
+                // What is not printed now is in the next report.
+                _ = groups_due.tick(), if groups_interval.is_some() && !self.records.output.is_full() => {
                     self.records.print_groups(&self.kernel)?;
                 }
                 _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
                 result = diagnostics.show() => result?,
                 result = self.records.output.writable(), if self.records.output.is_pending() => result?,
-                result = self.transport.wait(drained), if !self.records.output.is_full() => result?,
+                result = self.transport.wait(drained), if self.records.may_take() => result?,
             }
             drained = self.drain();
             if self.records.output.flush()? == Reader::Gone {
@@ -345,7 +346,7 @@ impl Session<'_> {
     /// until `deadline`.
     async fn drain_until(&mut self, deadline: Instant) -> Result<Reader> {
         loop {
-            let was_full = self.records.output.is_full();
+            let was_full = !self.records.may_take();
             let drained = self.drain();
             if self.records.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
@@ -547,6 +548,11 @@ struct Records {
 }
 
 impl Records {
+    /// Whether records can be taken: not while lines of others wait. Groups need no room.
+    fn may_take(&self) -> bool {
+        !matches!(self.sink, Sink::Lines { .. }) || !self.output.is_full()
+    }
+
     /// Takes the records that wait, and returns their number.
     fn drain(
         &mut self,
@@ -554,7 +560,7 @@ impl Records {
         filters: &Filters,
         live: &mut LiveMaps,
     ) -> usize {
-        if self.output.is_full() {
+        if !self.may_take() {
             return 0;
         }
         self.enricher.begin_batch();

@@ -62,7 +62,7 @@ const MAX_GROUPS: u64 = 128 << 10;
 const BY_CODE: u32 = by::REASON | by::LOCATION;
 
 /// Most groups of [`BY_CODE`]: kernels have a few thousand places that drop.
-const MAX_CODE_GROUPS: u32 = 8 << 10;
+const MAX_CODE_GROUPS: u64 = 8 << 10;
 
 /// Bytes of the map for each group, key and counts not included: `struct
 /// htab_elem` (48 bytes, `kernel/bpf/hashtab.c`), a bucket (16) and the pointer to
@@ -241,21 +241,24 @@ fn max_groups(config: &Config) -> Result<u32> {
     };
     let processors = nr_cpus()
         .map_err(|(path, error)| anyhow::Error::new(error).context(format!("reading {path}")))?;
+    // What user space counts has the same bound.
+    let by = grouping.by.iter().fold(0, |all, by| all | by.bit());
     Ok(grouping
         .max_groups
-        .unwrap_or_else(|| default_max_groups(config.group_by(), processors)))
+        .unwrap_or_else(|| default_max_groups(by, processors)))
 }
 
 /// As many as the memory for them allows, which counts for each processor; few where
 /// there can't be many, for the kernel takes its time to make room.
-fn default_max_groups(group_by: u32, processors: usize) -> u32 {
-    if group_by & !BY_CODE == 0 {
-        return MAX_CODE_GROUPS;
-    }
+fn default_max_groups(by: u32, processors: usize) -> u32 {
     let bytes = GROUP_OVERHEAD
         + size_of::<GroupKey>() as u64
         + processors as u64 * size_of::<GroupCounts>() as u64;
-    (GROUP_MEMORY / bytes).min(MAX_GROUPS) as u32
+    let most = match by & !BY_CODE {
+        0 => MAX_CODE_GROUPS,
+        _ => MAX_GROUPS,
+    };
+    (GROUP_MEMORY / bytes).min(most) as u32
 }
 
 /// Frames to unwind, 0 where stacks are off: all that there are if one of them
@@ -290,7 +293,11 @@ fn load_object(
         loader.override_global("RATE_INTERVAL_NS", &limit.interval_ns, true);
         loader.override_global("RATE_BURST_NS", &limit.burst_ns, true);
     }
-    loader.map_max_entries(groups::map_name(config.group_by()), max_groups);
+    let counted_groups = match config.group_by() {
+        0 => 1,
+        _ => max_groups,
+    };
+    loader.map_max_entries(groups::map_name(config.group_by()), counted_groups);
     loader.map_max_entries("STACKS", if frames == 0 { 1 } else { STACK_ENTRIES });
     // The kernel takes whole pages only, also of a ring that is not used.
     let ring_bytes = match config.buffer {

@@ -3,7 +3,7 @@
 //! `docs/schema.json` says what is in them. Keys are added, never changed or removed, without a
 //! new number of the schema.
 
-mod object;
+pub(super) mod object;
 mod packet;
 
 use jiff::tz::TimeZone;

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{
     TimestampStyle, append,
-    json::{self, SCHEMA},
+    json::{
+        self, SCHEMA,
+        object::{Object, key, write_array, write_number, write_or_null, write_text},
+    },
     timestamp::TimestampWriter,
 };
 use crate::{
@@ -115,14 +117,23 @@ impl Summary for JsonSummary {
     ) {
         let mut text = Vec::new();
         self.timestamp.write(time, &mut text);
-        write_object(
-            &GroupObject {
-                time: String::from_utf8_lossy(&text).trim_end(),
-                counts,
-                group,
-            },
-            line,
-        );
+        let mut object = Object::open(line);
+        object.number(key!("schema"), Some(SCHEMA));
+        object.word(key!("type"), Some("group"));
+        object.text(key!("time"), Some(text.trim_ascii_end()));
+        object.number(key!("drops"), Some(counts.drops));
+        object.number(key!("packets"), Some(counts.packets));
+        object.number(key!("bytes"), Some(counts.bytes));
+        match group {
+            None => object.member(key!("other")).extend_from_slice(b"true"),
+            Some(values) => {
+                for (dimension, value) in values {
+                    write_value(*dimension, value, object.named(dimension.name()));
+                }
+            }
+        }
+        object.close();
+        line.push(b'\n');
     }
 
     fn write_account(&mut self, account: &Account, line: &mut Vec<u8>) {
@@ -130,43 +141,10 @@ impl Summary for JsonSummary {
     }
 }
 
-fn write_object(object: &impl Serialize, line: &mut Vec<u8>) {
-    let written = serde_json::to_writer(&mut *line, object);
-    debug_assert!(written.is_ok(), "writing to a vector can't fail");
-    line.push(b'\n');
-}
-
-struct GroupObject<'a> {
-    time: &'a str,
-    counts: Counts,
-    group: Option<&'a [(Dimension, &'a str)]>,
-}
-
-impl Serialize for GroupObject<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(None)?;
-        object.serialize_entry("schema", &SCHEMA)?;
-        object.serialize_entry("type", "group")?;
-        object.serialize_entry("time", self.time)?;
-        object.serialize_entry("drops", &self.counts.drops)?;
-        object.serialize_entry("packets", &self.counts.packets)?;
-        object.serialize_entry("bytes", &self.counts.bytes)?;
-        match self.group {
-            None => object.serialize_entry("other", &true)?,
-            Some(values) => {
-                for (dimension, value) in values {
-                    serialize_value(*dimension, value, &mut object)?;
-                }
-            }
-        }
-        object.end()
-    }
-}
-
-/// A value of a name, without what escapes bytes in text.
-fn unescaped(value: &str) -> Cow<'_, str> {
+/// The bytes of a name, without what escapes them in text.
+fn unescaped(value: &str) -> Cow<'_, [u8]> {
     let Some((start, rest)) = value.split_once("\\x") else {
-        return Cow::Borrowed(value);
+        return Cow::Borrowed(value.as_bytes());
     };
     let mut bytes = start.as_bytes().to_vec();
     for part in rest.split("\\x") {
@@ -174,23 +152,18 @@ fn unescaped(value: &str) -> Cow<'_, str> {
         bytes.extend(u8::from_str_radix(digits, 16).ok());
         bytes.extend_from_slice(plain.as_bytes());
     }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+    Cow::Owned(bytes)
 }
 
-/// A value with the type that it has: `null` where it is not known.
-fn serialize_value<M: serde::ser::SerializeMap>(
-    dimension: Dimension,
-    value: &str,
-    object: &mut M,
-) -> Result<(), M::Error> {
-    let name = dimension.name();
+/// Appends a value with the type that it has: `null` where it is not known.
+fn write_value(dimension: Dimension, value: &str, line: &mut Vec<u8>) {
     match (dimension, value) {
-        (_, "-") => object.serialize_entry(name, &()),
-        (Dimension::Dport, value) => object.serialize_entry(name, &value.parse::<u16>().ok()),
-        (Dimension::Stack, value) => {
-            object.serialize_entry(name, &value.split(',').collect::<Vec<_>>())
-        }
-        (_, value) => object.serialize_entry(name, &unescaped(value)),
+        (_, "-") => line.extend_from_slice(b"null"),
+        (Dimension::Dport, port) => write_or_null(port.parse::<u16>().ok(), line, write_number),
+        (Dimension::Stack, stack) => write_array(stack.split(','), line, |caller, line| {
+            write_text(caller.as_bytes(), line);
+        }),
+        (_, value) => write_text(&unescaped(value), line),
     }
 }
 

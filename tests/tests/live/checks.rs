@@ -396,9 +396,17 @@ impl Drops {
     }
 
     pub(crate) fn make(&self, count: usize) -> Result<()> {
-        self.0
-            .run(|| traffic::udp(v4([127, 0, 0, 1], 40500), v4([127, 0, 0, 1], 9), count, 100))
-            .map(drop)
+        self.make_at(9..10, count)
+    }
+
+    /// Sends `count` datagrams to each of the ports, where nobody listens.
+    pub(crate) fn make_at(&self, ports: std::ops::Range<u16>, count: usize) -> Result<()> {
+        self.0.run(|| {
+            ports.clone().try_for_each(|port| {
+                let local = |port| v4([127, 0, 0, 1], port);
+                traffic::udp(local(40500), local(port), count, 100).map(drop)
+            })
+        })
     }
 
     /// Inode number of the namespace.

@@ -1,9 +1,12 @@
 //! What `dropwatch summary` does as a program.
 
-use std::{path::Path, thread, time::Duration};
+use std::{io::Read as _, path::Path, process::Command, thread, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
-use dropwatch_tests::{dropwatch::Ended, run::Outcome};
+use dropwatch_tests::{
+    dropwatch::{Dropwatch, Ended},
+    run::Outcome,
+};
 use nix::sys::signal::Signal;
 
 use crate::checks::{Check, Drops, SOON, wait_until};
@@ -16,6 +19,7 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("summary/full_map_loses_nothing", full_map_loses_nothing),
     ("summary/classes_come_as_records", classes_come_as_records),
     ("summary/filters", filters),
+    ("summary/stuck_reader", stuck_reader),
 ];
 
 /// Runs a summary while `drops` are made.
@@ -153,5 +157,40 @@ fn filters(path: &Path) -> Result<Outcome> {
         ended.stdout
     );
     ensure!(ended.records()? == 0, "no records: {}", ended.stderr);
+    Ok(Outcome::Passed)
+}
+
+/// A reader that stands still gets fewer reports, each about more time: not all of them later.
+fn stuck_reader(path: &Path) -> Result<Outcome> {
+    const PORTS: std::ops::Range<u16> = 1000..2000;
+    /// What may wait for the reader, and a report more.
+    const MOST: usize = 2 << 20;
+    let drops = Drops::new()?;
+    let mut command = Command::new(path);
+    command.args(["summary", "--netns", &drops.netns(), "--by", "dport"]);
+    command.args(["--interval", "10ms"]);
+    let (mut summary, mut output) = Dropwatch::spawn_piped(command)?;
+    summary.wait_ready()?;
+    // Reports of some 70 kB.
+    for _ in 0..60 {
+        drops.make_at(PORTS, 1)?;
+        thread::sleep(Duration::from_millis(10));
+    }
+    summary.signal(Signal::SIGINT)?;
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
+    let ended = summary.wait(SOON)?;
+    ended.expect_status(0)?;
+    let text = reader.join().ok().context("reading the reports")??;
+    ensure!(text.len() < MOST, "{} bytes have waited", text.len());
+    let lines = text.lines().map(|line| drops_of(line, 1));
+    let told = lines.sum::<Result<u64>>()?;
+    ensure!(
+        told == ended.counted()? && told >= 60 * PORTS.len() as u64,
+        "{told} drops in reports: {}",
+        ended.stderr
+    );
     Ok(Outcome::Passed)
 }

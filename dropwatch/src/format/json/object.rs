@@ -8,27 +8,27 @@ macro_rules! key {
         $crate::format::json::object::Key(concat!(",\"", $name, "\":"))
     };
 }
-pub(super) use key;
+pub(in crate::format) use key;
 
 /// What [`key`] makes.
 #[derive(Clone, Copy)]
-pub(super) struct Key(pub(super) &'static str);
+pub(in crate::format) struct Key(pub(in crate::format) &'static str);
 
 /// An object that is being written.
-pub(super) struct Object<'a> {
+pub(in crate::format) struct Object<'a> {
     line: &'a mut Vec<u8>,
     start: usize,
 }
 
 impl<'a> Object<'a> {
     /// Begins an object at the end of `line`.
-    pub(super) fn open(line: &'a mut Vec<u8>) -> Self {
+    pub(in crate::format) fn open(line: &'a mut Vec<u8>) -> Self {
         let start = line.len();
         Self { line, start }
     }
 
     /// Ends the object, which has at least one member.
-    pub(super) fn close(self) {
+    pub(in crate::format) fn close(self) {
         // In place of the comma of the first member.
         if let Some(first) = self.line.get_mut(self.start) {
             *first = b'{';
@@ -37,28 +37,36 @@ impl<'a> Object<'a> {
     }
 
     /// Begins a member, whose value is to be appended.
-    pub(super) fn member(&mut self, key: Key) -> &mut Vec<u8> {
+    pub(in crate::format) fn member(&mut self, key: Key) -> &mut Vec<u8> {
         self.line.extend_from_slice(key.0.as_bytes());
         self.line
     }
 
+    /// As [`Object::member`], for a name without anything to escape.
+    pub(in crate::format) fn named(&mut self, name: &str) -> &mut Vec<u8> {
+        self.line.extend_from_slice(b",\"");
+        self.line.extend_from_slice(name.as_bytes());
+        self.line.extend_from_slice(b"\":");
+        self.line
+    }
+
     /// A number, `null` where it can't be known.
-    pub(super) fn number<N: itoa::Integer>(&mut self, key: Key, number: Option<N>) {
+    pub(in crate::format) fn number<N: itoa::Integer>(&mut self, key: Key, number: Option<N>) {
         self.value(key, number, write_number);
     }
 
     /// A text of any bytes.
-    pub(super) fn text(&mut self, key: Key, text: Option<&[u8]>) {
+    pub(in crate::format) fn text(&mut self, key: Key, text: Option<&[u8]>) {
         self.value(key, text, write_text);
     }
 
     /// A word of dropwatch's own or of the kernel.
-    pub(super) fn word(&mut self, key: Key, word: Option<&str>) {
+    pub(in crate::format) fn word(&mut self, key: Key, word: Option<&str>) {
         self.text(key, word.map(str::as_bytes));
     }
 
     /// What `write` makes of the value, `null` where it can't be known.
-    pub(super) fn value<T>(
+    pub(in crate::format) fn value<T>(
         &mut self,
         key: Key,
         value: Option<T>,
@@ -68,7 +76,12 @@ impl<'a> Object<'a> {
     }
 
     /// What only some packets have; there is no member if the packet does not.
-    pub(super) fn part<T>(&mut self, key: Key, part: Part<T>, write: impl FnOnce(T, &mut Vec<u8>)) {
+    pub(in crate::format) fn part<T>(
+        &mut self,
+        key: Key,
+        part: Part<T>,
+        write: impl FnOnce(T, &mut Vec<u8>),
+    ) {
         match part {
             Part::Absent => {}
             Part::CutOff => self.value(key, None, write),
@@ -78,7 +91,7 @@ impl<'a> Object<'a> {
 }
 
 /// Appends `value`, or `null`.
-pub(super) fn write_or_null<T>(
+pub(in crate::format) fn write_or_null<T>(
     value: Option<T>,
     line: &mut Vec<u8>,
     write: impl FnOnce(T, &mut Vec<u8>),
@@ -90,12 +103,12 @@ pub(super) fn write_or_null<T>(
 }
 
 /// Appends a number.
-pub(super) fn write_number<N: itoa::Integer>(number: N, line: &mut Vec<u8>) {
+pub(in crate::format) fn write_number<N: itoa::Integer>(number: N, line: &mut Vec<u8>) {
     line.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Appends an address of the kernel as a string.
-pub(super) fn write_kernel_address(address: u64, line: &mut Vec<u8>) {
+pub(in crate::format) fn write_kernel_address(address: u64, line: &mut Vec<u8>) {
     write_plain(line, |line| {
         line.extend_from_slice(b"0x");
         let digits = (u64::BITS - address.leading_zeros()).div_ceil(4);
@@ -115,7 +128,7 @@ fn write_digits(number: u64, digits: u32, line: &mut Vec<u8>) {
 }
 
 /// Appends an array with what `write` makes of each item.
-pub(super) fn write_array<T>(
+pub(in crate::format) fn write_array<T>(
     items: impl Iterator<Item = T>,
     line: &mut Vec<u8>,
     mut write: impl FnMut(T, &mut Vec<u8>),
@@ -132,14 +145,14 @@ pub(super) fn write_array<T>(
 
 /// Appends a string of what `write` appends, which has to be visible ASCII without quotation
 /// marks and backslashes.
-pub(super) fn write_plain(line: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+pub(in crate::format) fn write_plain(line: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     line.push(b'"');
     write(line);
     line.push(b'"');
 }
 
 /// Appends any bytes as a string.
-pub(super) fn write_text(text: &[u8], line: &mut Vec<u8>) {
+pub(in crate::format) fn write_text(text: &[u8], line: &mut Vec<u8>) {
     line.push(b'"');
     write_characters(text, line);
     line.push(b'"');
@@ -150,7 +163,7 @@ pub(super) fn write_text(text: &[u8], line: &mut Vec<u8>) {
 /// All but printable ASCII is escaped, as nothing else is safe to look at on a terminal (control
 /// characters, those that turn the direction of writing). What is not UTF-8 becomes U+FFFD: JSON
 /// has no other place for it.
-pub(super) fn write_characters(text: &[u8], line: &mut Vec<u8>) {
+pub(in crate::format) fn write_characters(text: &[u8], line: &mut Vec<u8>) {
     if are_plain(text) {
         return line.extend_from_slice(text);
     }
@@ -165,7 +178,7 @@ pub(super) fn write_characters(text: &[u8], line: &mut Vec<u8>) {
 }
 
 /// Whether bytes stand for themselves in a string.
-pub(super) fn are_plain(text: &[u8]) -> bool {
+pub(in crate::format) fn are_plain(text: &[u8]) -> bool {
     // Without a way out in the middle, for that is many bytes at a time.
     text.iter()
         .fold(true, |plain, byte| plain & is_plain(*byte))

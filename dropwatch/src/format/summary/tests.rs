@@ -59,8 +59,17 @@ fn json_names_are_not_escaped_twice() {
         ("a\\x5cx20b", "a\\x20b"),
         ("gr\\xc3\\xb6\\xc3\\x9fe", "größe"),
         ("\\xffz", "\u{fffd}z"),
+        ("\\x1b[2J\\xc2\\x9b", "\u{1b}[2J\u{9b}"),
     ] {
-        assert_eq!(unescaped(value), expected);
+        let line = written(&mut JsonSummary::new(), Some(&[(Dimension::Comm, value)]));
+        let object: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(object["comm"], expected);
+        assert!(
+            line.trim_end()
+                .bytes()
+                .all(|byte| (b' '..=b'~').contains(&byte)),
+            "{line:?}"
+        );
     }
 }
 
