@@ -158,17 +158,17 @@ impl<'a> Machine<'a> {
 
     /// The first hook that can be had, and why those before it can't.
     fn hook(&self) -> (Option<Choice>, Vec<String>) {
-        let mut refusals = Vec::new();
         let Ok(btf) = &self.btf else {
-            return (None, refusals);
+            return (None, Vec::new());
         };
-        for hook in Hook::candidates(self.config.hook) {
-            match hook.available(btf, &self.root) {
-                Ok(points) => return (Some(Choice::new(*hook, &points)), refusals),
-                Err(error) => refusals.push(format!("hook {}: {error:#}", hook.name())),
-            }
-        }
-        (None, refusals)
+        let first = Hook::first_available(self.config.hook, btf, &self.root);
+        let refusals = first.refusals.into_iter();
+        (
+            first.hook.map(|(hook, points)| Choice::new(hook, &points)),
+            refusals
+                .map(|(hook, error)| format!("hook {}: {error:#}", hook.name()))
+                .collect(),
+        )
     }
 }
 

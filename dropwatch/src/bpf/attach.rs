@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 
 use super::layout;
 use crate::{btf::Btf, config::HookChoice, preflight};
@@ -89,7 +89,36 @@ const LIST_FUNCTION: &str = "kfree_skb_list_reason";
 /// an inlined helper and does not call the functions for one packet.
 const LIST_BYPASS_MARKER: &str = "skb_free_array";
 
+/// The hook that is to be taken.
+pub struct Chosen {
+    /// It, and where it attaches; `None` if there is none.
+    pub hook: Option<(Hook, Vec<&'static AttachPoint>)>,
+    /// Those that would be better, and why they can't be had.
+    pub refusals: Vec<(Hook, Error)>,
+}
+
 impl Hook {
+    /// The first hook for `choice` that can be had on the kernel of `btf`; those behind it are not
+    /// looked at. `root` is usually `/`.
+    pub fn first_available(choice: HookChoice, btf: &Btf, root: &Path) -> Chosen {
+        let mut refusals = Vec::new();
+        for hook in Self::candidates(choice) {
+            match hook.available(btf, root) {
+                Ok(points) => {
+                    return Chosen {
+                        hook: Some((*hook, points)),
+                        refusals,
+                    };
+                }
+                Err(error) => refusals.push((*hook, error)),
+            }
+        }
+        Chosen {
+            hook: None,
+            refusals,
+        }
+    }
+
     /// The flag's value that names this hook.
     pub fn name(self) -> &'static str {
         match self {

@@ -56,7 +56,7 @@ const INNER_FRAMES: u32 = 6;
 const GROUP_MEMORY: u64 = 64 << 20;
 
 /// Most groups, unless the user says otherwise.
-const MAX_GROUPS: u64 = 128 << 10;
+const DEFAULT_MAX_GROUPS: u64 = 128 << 10;
 
 /// What only the kernel's code can tell apart: nothing that comes in packets.
 const BY_CODE: u32 = by::REASON | by::LOCATION;
@@ -120,8 +120,13 @@ struct Place {
 }
 
 impl Candidate {
-    /// The hook on the kernel of `btf`.
-    fn new(hook: Hook, config: &Config, btf: &Btf) -> Self {
+    /// The hook at `points` on the kernel of `btf`, or why it can't be had.
+    fn new(
+        hook: Hook,
+        points: Result<Vec<&'static AttachPoint>>,
+        config: &Config,
+        btf: &Btf,
+    ) -> Self {
         // The ids have to be the running kernel's.
         let takes_types = config.kernel_btf.is_none();
         let place = |point: &'static AttachPoint| Place {
@@ -130,10 +135,32 @@ impl Candidate {
                 .then(|| btf.tracepoint_type(point.target))
                 .flatten(),
         };
-        let points = hook.available(btf, Path::new("/"));
         Self {
             hook,
             places: points.map(|points| points.into_iter().map(place).collect()),
+        }
+    }
+
+    /// The first hook that can be had, behind those that can't.
+    fn up_to_first_available(config: &Config, btf: &Btf) -> Vec<Self> {
+        let choice = Hook::first_available(config.hook, btf, Path::new("/"));
+        let refused = choice.refusals.into_iter();
+        refused
+            .map(|(hook, error)| (hook, Err(error)))
+            .chain(choice.hook.map(|(hook, points)| (hook, Ok(points))))
+            .map(|(hook, points)| Self::new(hook, points, config, btf))
+            .collect()
+    }
+
+    /// The hook, to be tried because the kernel has refused a better one that it has: that is
+    /// rare, so only now the types are read again and searched for it.
+    fn in_reserve(hook: Hook, config: &Config) -> Self {
+        match Btf::load(config.kernel_btf.as_deref()) {
+            Ok(btf) => Self::new(hook, hook.available(&btf, Path::new("/")), config, &btf),
+            Err(error) => Self {
+                hook,
+                places: Err(error),
+            },
         }
     }
 }
@@ -157,10 +184,7 @@ pub fn load(
     let tracepoint = layout::tracepoint(&btf);
     globals.extend(choices(config, filters, reasons, &tracepoint));
     globals.push(("HAS_TYPED_TASK", layout::has_typed_task(&btf).into()));
-    let candidates: Vec<Candidate> = Hook::candidates(config.hook)
-        .iter()
-        .map(|hook| Candidate::new(*hook, config, &btf))
-        .collect();
+    let candidates = Candidate::up_to_first_available(config, &btf);
     // aya is about to read it all by itself.
     drop(btf);
     let max_groups = max_groups(config)?;
@@ -181,7 +205,9 @@ pub fn load(
         drops_lost,
         attached: Vec::new(),
     };
-    kernel.attach_first(candidates)?;
+    let rest = Hook::candidates(config.hook).iter().skip(candidates.len());
+    let rest = rest.map(|hook| Candidate::in_reserve(*hook, config));
+    kernel.attach_first(candidates.into_iter().chain(rest))?;
     Ok((kernel, transport, stacks))
 }
 
@@ -256,7 +282,7 @@ fn default_max_groups(by: u32, processors: usize) -> u32 {
         + processors as u64 * size_of::<GroupCounts>() as u64;
     let most = match by & !BY_CODE {
         0 => MAX_CODE_GROUPS,
-        _ => MAX_GROUPS,
+        _ => DEFAULT_MAX_GROUPS,
     };
     (GROUP_MEMORY / bytes).min(most) as u32
 }
@@ -367,7 +393,7 @@ fn open_transport(ebpf: &mut Ebpf, config: &Config) -> Result<Transport> {
 
 impl KernelSide {
     /// Attaches the first hook of `candidates` that can be had.
-    fn attach_first(&mut self, candidates: Vec<Candidate>) -> Result<()> {
+    fn attach_first(&mut self, candidates: impl Iterator<Item = Candidate>) -> Result<()> {
         let mut refusals = Vec::new();
         for Candidate { hook, places } in candidates {
             match places.and_then(|places| self.attach(hook, &places)) {

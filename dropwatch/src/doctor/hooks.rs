@@ -52,10 +52,8 @@ fn mark(point: Option<&AttachPoint>, chosen: Option<Hook>) -> &'static str {
 }
 
 fn listing(btf: &Btf, root: &Path, config: &Config) -> Result<String> {
-    let chosen = Hook::candidates(config.hook)
-        .iter()
-        .copied()
-        .find(|hook| hook.available(btf, root).is_ok());
+    let first = Hook::first_available(config.hook, btf, root);
+    let chosen = first.hook.map(|(hook, _)| hook);
     let points: Vec<&AttachPoint> = Hook::candidates(HookChoice::Auto)
         .iter()
         .flat_map(|hook| hook.available(btf, root).unwrap_or_default())
