@@ -75,18 +75,13 @@ fn closed_reader_ends_it(path: &Path) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// A reader of one line; and the exit status of dropwatch, which a pipe would hide. Should the pipe
+/// not end dropwatch, a flag has to: it must not go on for ever behind the shell.
+pub(crate) const STATUS_INTO_HEAD: &str = r#"{ "$0" "$@"; echo "status $?" >&2; } | head -1"#;
+
 fn head_gets_its_line(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
-    let mut shell = Command::new("sh");
-    // The status is that of dropwatch, which a pipe would hide.
-    shell
-        .args(["-c", r#"{ "$0" "$@"; echo "status $?" >&2; } | head -1"#])
-        .arg(path)
-        .args(drops.filter());
-    // Should the pipe not end it, it must not go on for ever behind the shell.
-    shell.args(["--duration", "60s"]);
-    let mut pipeline = Dropwatch::spawn_command(shell)?;
-    pipeline.wait_ready()?;
+    let pipeline = drops.watched_in_shell(path, STATUS_INTO_HEAD, &["--duration", "60s"])?;
     drops.make(5)?;
     let ended = pipeline.wait(SOON)?;
     ended.expect_status(0)?;
@@ -427,6 +422,22 @@ impl Drops {
     }
 
     /// Watches these drops.
+    /// Starts a shell with a pipeline in which `"$0" "$@"` is dropwatch with `flags`, and waits
+    /// until it watches these drops.
+    pub(crate) fn watched_in_shell(
+        &self,
+        path: &Path,
+        pipeline: &str,
+        flags: &[&str],
+    ) -> Result<Dropwatch> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", pipeline]).arg(path).args(self.filter());
+        shell.args(flags);
+        let mut pipeline = Dropwatch::spawn_command(shell)?;
+        pipeline.wait_ready()?;
+        Ok(pipeline)
+    }
+
     pub(crate) fn watched_by(&self, path: &Path) -> Command {
         let mut command = Command::new(path);
         command.args(self.filter());

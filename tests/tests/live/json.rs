@@ -16,7 +16,7 @@ use dropwatch_tests::{
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::checks::{Check, Drops, SOON};
+use crate::checks::{Check, Drops, SOON, STATUS_INTO_HEAD};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
@@ -149,14 +149,8 @@ fn jq(path: &Path) -> Result<Outcome> {
         return Ok(Outcome::Ignored("there is no jq here".to_owned()));
     }
     let drops = Drops::new()?;
-    let mut shell = Command::new("sh");
-    shell.args([
-        "-c",
-        r#""$0" "$@" -o json --count 3 | jq -r '[.type, .saddr, .dport // .printed] | @tsv'"#,
-    ]);
-    shell.arg(path).args(drops.filter());
-    let mut pipeline = Dropwatch::spawn_command(shell)?;
-    pipeline.wait_ready()?;
+    let into_jq = r#""$0" "$@" | jq -r '[.type, .saddr, .dport // .printed] | @tsv'"#;
+    let pipeline = drops.watched_in_shell(path, into_jq, &["-o", "json", "--count", "3"])?;
     drops.make(3)?;
     let ended = pipeline.wait(SOON)?;
     ended.expect_status(0)?;
@@ -172,12 +166,8 @@ fn jq(path: &Path) -> Result<Outcome> {
 /// A reader that goes away gets no account, and nobody is told.
 fn head(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"{ "$0" "$@"; echo "status $?" >&2; } | head -1"#]);
-    shell.arg(path).args(drops.filter());
-    shell.args(["-o", "json", "--duration", "60s"]);
-    let mut pipeline = Dropwatch::spawn_command(shell)?;
-    pipeline.wait_ready()?;
+    let flags = ["-o", "json", "--duration", "60s"];
+    let pipeline = drops.watched_in_shell(path, STATUS_INTO_HEAD, &flags)?;
     drops.make(5)?;
     let ended = pipeline.wait(SOON)?;
     ended.expect_status(0)?;
