@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Parser};
+use clap::{ArgAction, ColorChoice, Parser};
 
 use crate::{
     config::{BufferChoice, HookChoice},
@@ -34,6 +34,17 @@ pub struct Cli {
     /// Without a command: lines.
     #[command(flatten)]
     pub lines: LineArgs,
+
+    /// Color on the terminal; auto heeds NO_COLOR and CLICOLOR_FORCE
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t = ColorChoice::Auto,
+        help_heading = "Output"
+    )]
+    pub color: ColorChoice,
 }
 
 impl Cli {

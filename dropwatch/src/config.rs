@@ -11,6 +11,7 @@ use crate::{
         CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
         ReportFormat, SummaryArgs, TopArgs,
     },
+    color,
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
     groups::Dimension,
@@ -389,6 +390,7 @@ fn line_format(
             timestamp: timestamp.unwrap_or_default(),
             fields,
             width: None,
+            color: color::is_wanted(),
         })),
         OutputFormat::Json => {
             ensure!(

@@ -24,6 +24,7 @@ use crate::{
     bpf::attach::{AttachPoint, Hook},
     btf::Btf,
     cli::ReportFormat,
+    color::{self, Paint, Palette},
     config::{BufferChoice, Config},
     enrich::{
         reason::{BTF_FOLDER, ReasonNames},
@@ -56,6 +57,14 @@ impl Verdict {
             Self::Limited => "limited",
             Self::Fails => "fails",
             Self::Unknown => "unknown",
+        }
+    }
+
+    fn paint(self, palette: Palette) -> Paint {
+        match self {
+            Self::Ok => palette.good(),
+            Self::Limited | Self::Unknown => palette.middling(),
+            Self::Fails => palette.bad(),
         }
     }
 }
@@ -293,11 +302,13 @@ impl Report {
     }
 
     /// A line for each check and field, with the remedies below.
-    fn text(&self) -> Result<String> {
+    fn text(&self, palette: Palette) -> Result<String> {
+        let column = |word: &str, paint: Paint| paint.on(format!("{word:<8}"));
+        let verdict_column = |verdict: Verdict| column(verdict.word(), verdict.paint(palette));
         let mut text = String::new();
         for Named { name, finding } in &self.checks {
-            let verdict = finding.verdict.word();
-            writeln!(text, "{name:<17} {verdict:<8} {}", finding.found)?;
+            let verdict = verdict_column(finding.verdict);
+            writeln!(text, "{name:<17} {verdict} {}", finding.found)?;
             if let Some(remedy) = &finding.remedy {
                 writeln!(text, "{:<17} {:<8} {remedy}", "", "remedy:")?;
             }
@@ -305,8 +316,8 @@ impl Report {
         for field in &self.fields {
             let name = format!("field:{}", field.name);
             let line = format!(
-                "{name:<17} {:<8} {}",
-                field.available.word(),
+                "{name:<17} {} {}",
+                column(field.available.word(), field.available.paint(palette)),
                 field.why.as_deref().unwrap_or_default()
             );
             writeln!(text, "{}", line.trim_end())?;
@@ -316,7 +327,7 @@ impl Report {
         } else {
             (Verdict::Fails, "dropwatch can't run here")
         };
-        writeln!(text, "{:<17} {:<8} {says}", "result", verdict.word())?;
+        writeln!(text, "{:<17} {} {says}", "result", verdict_column(verdict))?;
         Ok(text)
     }
 }
@@ -328,7 +339,7 @@ impl Report {
 pub fn run(config: &Config, format: ReportFormat) -> Result<bool> {
     let report = Report::new(&Machine::this(config), self_test::run);
     let text = match format {
-        ReportFormat::Text => report.text()?,
+        ReportFormat::Text => report.text(Palette::new(color::is_wanted()))?,
         ReportFormat::Json => {
             let object = serde_json::to_string_pretty(&report).context("writing the report")?;
             format!("{object}\n")

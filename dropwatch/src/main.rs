@@ -7,10 +7,11 @@ use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
     cli::{Cli, Command},
+    color,
     config::{Config, Question},
     doctor,
     explain::Explain,
-    heap, session,
+    heap, progress, session,
 };
 
 /// Exit status of wrong usage, as clap uses it.
@@ -22,6 +23,7 @@ const DROPS_LOST: u8 = 3;
 fn main() -> ExitCode {
     heap::give_back_large_blocks();
     let cli = Cli::parse();
+    color::choose(cli.color);
     start_logging(cli.verbosity());
     if let Some(Command::Explain(args)) = &cli.command {
         return explain(&args.what);
@@ -95,6 +97,7 @@ fn start_logging(verbose: u8) {
                 log::Level::Error | log::Level::Warn => "warning: ",
                 _ => "",
             };
+            progress::erase();
             writeln!(buffer, "dropwatch: {level}{}", record.args())
         })
         .init();

@@ -25,7 +25,7 @@ use crate::{
     bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
     btf::Btf,
     classify::Class,
-    config::{Config, View},
+    config::{Config, SummaryOptions, View},
     decode::decode,
     enrich::{
         Enricher,
@@ -37,6 +37,7 @@ use crate::{
     groups::Groups,
     output::{self, Output, Reader},
     preflight,
+    progress::{self, Progress},
     system::{PendingSymbols, System},
     top,
 };
@@ -47,6 +48,9 @@ const NAMES_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often it is said at most that drops are being lost.
 const LOSSES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is said on a terminal that nothing was printed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the account is given with `-v`.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(10);
@@ -304,6 +308,8 @@ impl Session<'_> {
         };
         let mut groups_due = ticks(groups_interval.unwrap_or(Duration::MAX));
         groups_due.tick().await;
+        let mut progress = Progress::new();
+        let mut progress_due = ticks(PROGRESS_INTERVAL);
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
@@ -328,17 +334,40 @@ impl Session<'_> {
                     self.records.print_groups(&self.kernel)?;
                 }
                 _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
+                _ = progress_due.tick(), if progress.is_some() => self.show_progress(progress.as_ref()),
                 result = diagnostics.show() => result?,
                 result = self.records.output.writable(), if self.records.output.is_pending() => result?,
                 result = self.transport.wait(drained), if self.records.may_take() => result?,
             }
             drained = self.drain();
+            if self.records.output.is_pending()
+                && let Some(progress) = &mut progress
+            {
+                progress.pause();
+            }
             if self.records.output.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
             if self.records.is_done() {
                 return Ok(Reader::Present);
             }
+        }
+    }
+
+    /// Says on a terminal that drops are being looked for, while there is nothing to print.
+    fn show_progress(&self, progress: Option<&Progress>) {
+        let Some(progress) = progress else {
+            return;
+        };
+        let lines = self.records.output.lines_written();
+        match &self.config.view {
+            View::Lines { .. } => progress.show("tracing", &format!("{lines} drops printed")),
+            View::Summary(SummaryOptions { interval: None, .. }) => {
+                progress.show("counting", "Ctrl-C prints the table");
+            }
+            View::Summary(_) => progress.show("counting", &format!("{lines} lines printed")),
+            // It has the whole screen.
+            View::Top(_) => {}
         }
     }
 
@@ -501,6 +530,7 @@ fn ticks(period: Duration) -> Interval {
 }
 
 fn report(what: &impl fmt::Display) {
+    progress::erase();
     // Nobody is left to tell if standard error is closed.
     drop(writeln!(std::io::stderr(), "dropwatch: {what}"));
 }

@@ -72,6 +72,11 @@ impl Tmux {
         run(self.command().args(["capture-pane", "-p"]))
     }
 
+    /// The same, with the escape sequences of color.
+    pub fn colored_screen(&self) -> Result<String> {
+        run(self.command().args(["capture-pane", "-p", "-e"]))
+    }
+
     /// Makes the terminal another size.
     pub fn resize(&self, width: u16, height: u16) -> Result<()> {
         let (width, height) = (width.to_string(), height.to_string());

@@ -7,6 +7,7 @@ use super::{KernelSymbols, Machine};
 use crate::{
     bpf::{self, layout},
     btf::Btf,
+    color::{Paint, Palette},
 };
 
 /// Whether a field can be known.
@@ -27,6 +28,14 @@ impl Available {
             Self::Yes => "yes",
             Self::Limited => "limited",
             Self::No => "no",
+        }
+    }
+
+    pub(super) fn paint(self, palette: Palette) -> Paint {
+        match self {
+            Self::Yes => palette.good(),
+            Self::Limited => palette.middling(),
+            Self::No => palette.bad(),
         }
     }
 }

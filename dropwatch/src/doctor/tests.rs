@@ -325,7 +325,7 @@ fn reports() {
     // The rest of the report does not depend on where it is made.
     machine.capabilities = CapabilitySet::empty();
     let report = pure_report(&machine);
-    let text = report.text().unwrap();
+    let text = report.text(Palette::new(false)).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines.contains(&"kernel            ok       6.1.7-test x86_64"));
     let at = lines

@@ -8,6 +8,7 @@ pub use self::fields::ExtraField;
 use self::fields::FieldSet;
 use super::{Format, TimestampStyle, append, timestamp::TimestampWriter};
 use crate::{
+    color::Palette,
     names::state_name,
     record::{Device, Direction, DropRecord, Gso, Netns, Owner, SkbFields, Stack, Workload},
 };
@@ -22,6 +23,8 @@ pub struct TextOptions {
     /// Columns of the terminal the line goes to: the stack of a longer line is
     /// cut and ends in `…`. `None` writes the line whole.
     pub width: Option<usize>,
+    /// Whether reason and class are colored.
+    pub color: bool,
 }
 
 /// Writes [`DropRecord`]s as lines of text.
@@ -29,6 +32,7 @@ pub struct TextFormat {
     timestamp: TimestampWriter,
     fields: FieldSet,
     width: Option<usize>,
+    palette: Palette,
 }
 
 impl TextFormat {
@@ -38,6 +42,7 @@ impl TextFormat {
             timestamp: TimestampWriter::new(options.timestamp, jiff::tz::TimeZone::system()),
             fields: options.fields.as_slice().into(),
             width: options.width,
+            palette: Palette::new(options.color),
         }
     }
 }
@@ -70,7 +75,8 @@ impl Format for TextFormat {
         } = record;
         let start = line.len();
         self.timestamp.write(*time, line);
-        line.extend_from_slice(reason.unwrap_or("-").as_bytes());
+        let style = self.palette.class(*class);
+        let mut invisible = style.write(reason.unwrap_or("-"), line);
         packet::write_columns(&packet.tuple, line);
 
         write_number(" len=", skb.map(|skb| skb.len), line);
@@ -81,7 +87,8 @@ impl Format for TextFormat {
         if self.fields.has(ExtraField::State) {
             write_word(" state=", state.and_then(|state| state_name(state.0)), line);
         }
-        write_word(" class=", Some(class.as_str()), line);
+        line.extend_from_slice(b" class=");
+        invisible += style.write(class.as_str(), line);
         if sample.is_some() {
             write_number(" sample=", *sample, line);
         }
@@ -102,7 +109,8 @@ impl Format for TextFormat {
                 Stack::Unknown => line.push(b'-'),
             }
             if let Some(width) = self.width {
-                cut(line, stack_start.max(start + width.saturating_sub(1)));
+                let end = start + invisible + width.saturating_sub(1);
+                cut(line, stack_start.max(end));
             }
         }
         line.push(b'\n');

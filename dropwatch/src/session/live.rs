@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{NAMES_INTERVAL, Session, ticks};
 use crate::{
+    color,
     config::TopOptions,
     groups::Groups,
     output::Reader,
@@ -27,7 +28,7 @@ impl Session<'_> {
             filters: flags(env::args_os()),
             interval: options.interval,
             started: std::time::Instant::now(),
-            color: env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            color: color::is_wanted(),
         };
         let end = self.end();
         let mut live = Live {

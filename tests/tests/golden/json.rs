@@ -85,7 +85,7 @@ pub(crate) fn agrees(record: &DropRecord<'_>) {
         &mut TextFormat::new(&TextOptions {
             timestamp: TimestampStyle::Utc,
             fields: ExtraField::value_variants().to_vec(),
-            width: None,
+            ..TextOptions::default()
         }),
         record,
     );

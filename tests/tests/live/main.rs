@@ -5,6 +5,7 @@ mod doctor;
 mod explanations;
 mod json;
 mod summaries;
+mod terminal;
 mod top_checks;
 mod top_demo;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             .chain(explanations::ALL)
             .chain(summaries::ALL)
             .chain(json::ALL)
+            .chain(terminal::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
             .map(|(name, check)| check_trial(name, *check)),

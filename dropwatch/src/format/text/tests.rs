@@ -64,6 +64,7 @@ fn options() -> impl Strategy<Value = TextOptions> {
         timestamp,
         fields,
         width: Option::None,
+        color: false,
     })
 }
 
@@ -71,6 +72,16 @@ fn write(options: &TextOptions, parts: &Parts) -> String {
     let mut line = Vec::new();
     TextFormat::new(options).write(&parts.record(), &mut line);
     String::from_utf8(line).unwrap()
+}
+
+/// `text` as a terminal shows it, without the sequences that set a color.
+fn without_color(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| {
+        let (_, rest) = part.split_once('m').unwrap();
+        shown + rest
+    })
 }
 
 proptest! {
@@ -111,6 +122,17 @@ proptest! {
             let part = keys(Packet::parse(&sample.start(len)));
             prop_assert!(part.iter().all(|key| whole.contains(key)), "{part:?} of {whole:?}");
         }
+    }
+
+    #[test]
+    fn color_changes_no_column(
+        options in options(), parts in parts(), width in prop::option::of(0..400_usize),
+    ) {
+        let options = TextOptions { width, ..options };
+        let plain = write(&options, &parts);
+        let colored = write(&TextOptions { color: true, ..options }, &parts);
+        prop_assert!(colored.contains("\x1b["));
+        prop_assert_eq!(without_color(&colored), plain);
     }
 
     #[test]
