@@ -32,6 +32,7 @@ pub mod preflight;
 mod private_netns;
 pub mod progress;
 pub mod record;
+mod sandbox;
 pub mod session;
 mod shared_flag;
 mod system;

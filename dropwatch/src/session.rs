@@ -38,6 +38,7 @@ use crate::{
     output::{self, Output, Reader},
     preflight,
     progress::{self, Progress},
+    sandbox,
     system::{PendingSymbols, System},
     top,
 };
@@ -81,6 +82,8 @@ pub async fn run(config: &Config) -> Result<Account> {
         mut enricher,
     } = start(config)?;
     create_ready_file(config)?;
+    // Before there are other threads: each has capabilities of its own.
+    sandbox::enter()?;
 
     enricher.set_sample(config.sample);
     enricher.prepare();

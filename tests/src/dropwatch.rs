@@ -2,8 +2,8 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    os::unix::process::ExitStatusExt as _,
+    fs::{self, File, Permissions},
+    os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
@@ -81,6 +81,9 @@ impl Dropwatch {
             .prefix("dwt-")
             .tempdir()
             .context("making a folder for output")?;
+        // It may run as another user.
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777))
+            .context("opening the folder")?;
         command
             .arg("--ready-file")
             .arg(dir.path().join("ready"))

@@ -15,6 +15,7 @@ const LIVE: &[Tool] = &[
     ("nft", "nftables"),
     ("dnsmasq", "dnsmasq-base"),
     ("redis-check-rdb", "redis-tools"),
+    ("setpriv", "util-linux"),
 ];
 
 /// What the live tests need beside, to look at a terminal.
@@ -27,7 +28,6 @@ const VM: &[Tool] = &[
     ("dash", "dash"),
     ("modprobe", "kmod"),
     ("depmod", "kmod"),
-    ("setpriv", "util-linux"),
 ];
 
 /// Installs the packages of the programs that the live tests lack.

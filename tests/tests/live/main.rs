@@ -4,6 +4,7 @@ mod checks;
 mod doctor;
 mod explanations;
 mod json;
+mod privileges;
 mod summaries;
 mod terminal;
 mod top_checks;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
             .chain(explanations::ALL)
             .chain(summaries::ALL)
             .chain(json::ALL)
+            .chain(privileges::ALL)
             .chain(terminal::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)

@@ -1,0 +1,266 @@
+//! What a run gives up once its programs are attached: from then on it reads maps and `/proc`, and
+//! writes lines.
+//!
+//! Capabilities are given up first, then a seccomp filter refuses what nobody needs to follow
+//! drops: starting programs, changing files, namespaces, mounts, modules, clocks or other
+//! processes, and loading more eBPF. It lists what is refused, not what is allowed: a library that
+//! makes a new, harmless system call must not end a run. Landlock would be another way for files,
+//! but a process under Landlock may not look at the descriptors of others
+//! (`hook_ptrace_access_check` in the kernel's `security/landlock/task.c`), by which `owner=` is
+//! found.
+
+use std::{collections::BTreeMap, env::consts::ARCH, io::Error};
+
+use anyhow::{Context as _, Result};
+use libc::{EPERM, O_ACCMODE, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, c_long};
+use rustix::{
+    process::getpid,
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    },
+};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, apply_filter_all_threads,
+};
+
+/// What is kept of the capabilities that were there.
+const KEPT: CapabilitySet = CapabilitySet::BPF // maps, where unprivileged bpf() is disabled
+    .union(CapabilitySet::SYSLOG) // functions of modules that are loaded later
+    .union(CapabilitySet::SYS_PTRACE) // descriptors and namespaces of processes
+    .union(CapabilitySet::DAC_READ_SEARCH); // the same, of other users' processes
+
+/// System calls that are refused whatever their arguments.
+const REFUSED: &[c_long] = &[
+    // Other programs.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    // Files.
+    libc::SYS_openat2,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_mknodat,
+    libc::SYS_truncate,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_io_uring_setup,
+    // What the files are in.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_fsopen,
+    libc::SYS_open_tree,
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_quotactl,
+    // The kernel.
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    // The host.
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+];
+
+/// The older forms, which newer architectures have not.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_OLD: &[c_long] = &[
+    libc::SYS_creat,
+    libc::SYS_unlink,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_link,
+    libc::SYS_symlink,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_mknod,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_OLD: &[c_long] = &[libc::SYS_renameat];
+
+/// What `bpf` still does: look up, update and delete elements of the maps that are open, and go
+/// from one to the next (`enum bpf_cmd` in the kernel's `include/uapi/linux/bpf.h`).
+const BPF_COMMANDS: [u32; 4] = [1, 2, 3, 4];
+
+/// Gives up what is not needed any more, for this thread and all that it starts; system calls
+/// for all threads.
+///
+/// # Errors
+/// The kernel takes one of it not.
+pub(crate) fn enter() -> Result<()> {
+    set_no_new_privs(true).context("giving up to gain privileges")?;
+    give_up_capabilities().context("giving up capabilities")?;
+    match apply_filter_all_threads(&filter()?) {
+        // A kernel without CONFIG_SECCOMP_FILTER.
+        Err(seccompiler::Error::Seccomp(error)) if is_missing(&error) => {
+            log::info!("this kernel has no seccomp filters: {error}");
+            Ok(())
+        }
+        result => result.context("giving up system calls"),
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
+}
+
+fn give_up_capabilities() -> Result<()> {
+    let held = capabilities(None)?.permitted;
+    let mut kept = held & KEPT;
+    if !held.contains(CapabilitySet::BPF) {
+        // Where it stands for CAP_BPF.
+        kept |= held & CapabilitySet::SYS_ADMIN;
+    }
+    // It takes CAP_SETPCAP, and matters only for programs that can't be started any more.
+    for capability in (CapabilitySet::all() - kept).iter() {
+        if remove_capability_from_bounding_set(capability).is_err() {
+            break;
+        }
+    }
+    clear_ambient_capability_set()?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: kept,
+            permitted: kept,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    log::info!("capabilities kept: {kept:?}");
+    Ok(())
+}
+
+fn filter() -> Result<BpfProgram> {
+    let always = [REFUSED, REFUSED_OLD].concat();
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
+        always.into_iter().map(|call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_openat, opening_to_write(2)?);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, opening_to_write(1)?);
+    let command = |command| condition(0, SeccompCmpOp::Ne, u64::from(command));
+    let commands = BPF_COMMANDS.into_iter().map(command);
+    let other_commands = SeccompRule::new(commands.collect::<Result<_>>()?)?;
+    rules.insert(libc::SYS_bpf, vec![other_commands]);
+    rules.insert(libc::SYS_kill, vec![other_processes()?]);
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        SeccompAction::Errno(EPERM as u32),
+        ARCH.try_into()?,
+    )?;
+    Ok(filter.try_into()?)
+}
+
+/// Any of the flags with which a file is made or changed, in the argument `flags`.
+fn opening_to_write(flags: u8) -> Result<Vec<SeccompRule>> {
+    let with = |mask, value| {
+        let condition = condition(flags, SeccompCmpOp::MaskedEq(mask as u64), value as u64)?;
+        Ok(SeccompRule::new(vec![condition])?)
+    };
+    [
+        (O_ACCMODE, O_WRONLY),
+        (O_ACCMODE, O_RDWR),
+        (O_CREAT, O_CREAT),
+        (O_TRUNC, O_TRUNC),
+    ]
+    .into_iter()
+    .map(|(mask, value)| with(mask, value))
+    .collect()
+}
+
+/// Neither this process nor its group, which Ctrl-Z in the live view stops.
+fn other_processes() -> Result<SeccompRule> {
+    let own = getpid().as_raw_nonzero().get() as u64;
+    Ok(SeccompRule::new(vec![
+        condition(0, SeccompCmpOp::Ne, own)?,
+        condition(0, SeccompCmpOp::Ne, 0)?,
+    ])?)
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    Ok(SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        operator,
+        value,
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::{self, File, OpenOptions},
+        io,
+        process::Command,
+        thread,
+    };
+
+    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+    use seccompiler::apply_filter;
+
+    use super::*;
+
+    fn is_refused<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.raw_os_error() == Some(EPERM))
+    }
+
+    /// In a thread of its own: other tests go on as before.
+    #[test]
+    fn what_is_not_needed_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("old");
+        fs::write(&old, "text").unwrap();
+        let restricted = || {
+            set_no_new_privs(true).unwrap();
+            apply_filter(&filter().unwrap()).unwrap();
+            assert_eq!(fs::read_to_string(&old).unwrap(), "text");
+            assert!(is_refused(File::create(dir.path().join("new"))));
+            assert!(is_refused(OpenOptions::new().append(true).open(&old)));
+            assert!(is_refused(fs::remove_file(&old)));
+            assert!(is_refused(fs::rename(&old, dir.path().join("new"))));
+            assert!(is_refused(fs::create_dir(dir.path().join("new"))));
+            assert!(is_refused(Command::new("true").status()));
+            let init = Pid::INIT;
+            assert!(is_refused(test_kill_process(init).map_err(Into::into)));
+            test_kill_process(getpid()).unwrap();
+            kill_process(getpid(), Signal::CONT).unwrap();
+            thread::spawn(|| ()).join().unwrap();
+        };
+        thread::scope(|scope| scope.spawn(restricted).join().unwrap());
+        assert_eq!(fs::read_to_string(&old).unwrap(), "text");
+    }
+}

@@ -1,0 +1,145 @@
+//! What a run may still do once it is attached, as `/proc/PID/status` tells.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use dropwatch_tests::{dropwatch::Dropwatch, run::Outcome};
+use tempfile::TempDir;
+
+use crate::checks::{Check, Drops, wait_until};
+
+/// All checks.
+pub(crate) const ALL: &[(&str, Check)] = &[
+    ("privileges/lines", lines),
+    ("privileges/summary", summary),
+    ("privileges/without_root", without_root),
+    ("privileges/not_enough", not_enough),
+];
+
+/// Numbers of capabilities, `include/uapi/linux/capability.h`.
+const DAC_READ_SEARCH: u32 = 2;
+const SYS_PTRACE: u32 = 19;
+const SYSLOG: u32 = 34;
+const BPF: u32 = 39;
+
+/// What may be left of root's capabilities.
+const KEPT: u64 = 1 << DAC_READ_SEARCH | 1 << SYS_PTRACE | 1 << SYSLOG | 1 << BPF;
+
+/// With what dropwatch can do all that root can do with it.
+const ENOUGH: &str = "+bpf,+perfmon,+syslog,+sys_ptrace,+dac_read_search";
+
+fn lines(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let mut dropwatch = Dropwatch::spawn_command(drops.watched_by(path))?;
+    dropwatch.wait_ready()?;
+    gives_up(&dropwatch)?;
+    still_works(&drops, dropwatch)
+}
+
+fn summary(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let mut dropwatch = drops.summary(path, &["--by", "owner,netns,stack"])?;
+    dropwatch.wait_ready()?;
+    gives_up(&dropwatch)?;
+    drops.make(7)?;
+    let ended = dropwatch.stop()?;
+    ended.expect_status(0)?;
+    ensure!(ended.counted()? == 7, "{}", ended.stderr);
+    Ok(Outcome::Passed)
+}
+
+/// A program of another user, with capabilities in place of root.
+fn without_root(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let (_dir, copy) = copy_for_all(path)?;
+    let mut command = as_nobody(&copy, ENOUGH);
+    command.args(drops.filter());
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    dropwatch.wait_ready()?;
+    gives_up(&dropwatch)?;
+    still_works(&drops, dropwatch)
+}
+
+/// Without the capability to look at packets there is one line that names it.
+fn not_enough(path: &Path) -> Result<Outcome> {
+    let (_dir, copy) = copy_for_all(path)?;
+    let output = as_nobody(&copy, "+bpf").output().context("starting it")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1) && said.lines().count() == 1,
+        "{}: {said}",
+        output.status
+    );
+    ensure!(said.contains("CAP_PERFMON"), "{said}");
+    Ok(Outcome::Passed)
+}
+
+/// Drops are seen as before, and have their owner.
+fn still_works(drops: &Drops, dropwatch: Dropwatch) -> Result<Outcome> {
+    drops.make(7)?;
+    let ended = dropwatch.stop()?;
+    ended.expect_status(0)?;
+    let own = format!("[{}]", std::process::id());
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    ensure!(
+        lines.len() == 7 && lines.iter().all(|line| line.contains(&own)),
+        "7 drops of {own} became {} lines: {}",
+        lines.len(),
+        ended.stderr
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Copies the program to where other users find it.
+fn copy_for_all(path: &Path) -> Result<(TempDir, PathBuf)> {
+    let dir = tempfile::Builder::new().prefix("dwt-").tempdir()?;
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let copy = dir.path().join("dropwatch");
+    fs::copy(path, &copy).with_context(|| format!("copying {}", path.display()))?;
+    Ok((dir, copy))
+}
+
+fn as_nobody(path: &Path, capabilities: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(format!("--inh-caps={capabilities}"))
+        .arg(format!("--ambient-caps={capabilities}"))
+        .arg(path);
+    command
+}
+
+/// Waits until all threads have given up what they don't need.
+fn gives_up(dropwatch: &Dropwatch) -> Result<()> {
+    let tasks = PathBuf::from(format!("/proc/{}/task", dropwatch.pid()));
+    wait_until(|| {
+        let Ok(tasks) = fs::read_dir(&tasks) else {
+            return false;
+        };
+        tasks.flatten().all(|task| has_given_up(&task.path()))
+    })
+    .context("it holds more than it needs")
+}
+
+fn has_given_up(task: &Path) -> bool {
+    // A thread that is gone holds nothing.
+    let status = fs::read_to_string(task.join("status")).unwrap_or_default();
+    let fields: HashMap<&str, &str> = status
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
+    let held = |set: &str| u64::from_str_radix(fields.get(set)?, 16).ok();
+    let is_least = |set| held(set).is_none_or(|held| held & !KEPT == 0);
+    let sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
+    sets.into_iter().all(is_least)
+        && fields.get("NoNewPrivs").is_none_or(|it| *it == "1")
+        // A kernel without filters has no such line.
+        && fields.get("Seccomp").is_none_or(|it| *it == "2")
+}
