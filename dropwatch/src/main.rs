@@ -6,11 +6,13 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, LocateArgs},
     config::{Config, Question},
     doctor,
     explain::Explain,
-    heap, session,
+    heap,
+    locate::Locate,
+    session,
 };
 
 /// Exit status of wrong usage, as clap uses it.
@@ -23,8 +25,10 @@ fn main() -> ExitCode {
     heap::give_back_large_blocks();
     let cli = Cli::parse();
     start_logging(cli.verbosity());
-    if let Some(Command::Explain(args)) = &cli.command {
-        return explain(&args.what);
+    match &cli.command {
+        Some(Command::Explain(args)) => return explain(&args.what),
+        Some(Command::Locate(args)) => return locate(args),
+        _ => {}
     }
     let config = match Config::new(cli) {
         Ok(config) => config,
@@ -39,6 +43,15 @@ fn main() -> ExitCode {
 fn explain(what: &[String]) -> ExitCode {
     match Explain::new(what).map(Explain::run) {
         Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
+        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
+    }
+}
+
+fn locate(args: &LocateArgs) -> ExitCode {
+    match Locate::new(args).map(Locate::run) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
         Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
         Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
     }
