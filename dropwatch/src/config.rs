@@ -21,8 +21,8 @@ use crate::{
 /// a netfilter drop of a `connect` to the system call.
 pub const DEFAULT_STACK_DEPTH: u32 = 16;
 
-/// The same where stacks make a picture, which has to begin at the outermost caller: the longest
-/// stack of the scenarios has 35.
+/// The same where stacks make a picture, which has to begin at the outermost caller: a datagram
+/// that is dropped behind loopback or a veth has some 20, and what is on its way adds to that.
 const DEFAULT_GRAPH_DEPTH: u32 = 64;
 
 /// Most callers that can be asked for. The kernel unwinds 127 frames at most,
