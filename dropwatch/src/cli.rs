@@ -57,6 +57,7 @@ impl Cli {
             Some(Command::Top(args)) => args.count.diagnostic.verbose,
             Some(Command::Explain(_)) => 0,
             Some(Command::Doctor(args)) => args.verbose,
+            Some(Command::Locate(args)) => args.verbose,
         }
     }
 }
@@ -72,6 +73,56 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Say what this kernel lets dropwatch do, what is missing, and the remedy
     Doctor(DoctorArgs),
+    /// Say where in the source a drop was, by the kernel's debug information
+    Locate(LocateArgs),
+}
+
+/// `dropwatch locate`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = LOCATE_EXAMPLES, max_term_width = 100)]
+pub struct LocateArgs {
+    /// A frame as lines show it, a function, an address, a whole line, or - for lines on standard
+    /// input
+    #[arg(value_name = "FUNCTION+0xOFFSET|ADDRESS|LINE|-", required = true)]
+    pub what: Vec<String>,
+
+    /// How to print places
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: PlaceFormat,
+
+    /// Of the kernel with this build id, in place of the running one
+    #[arg(long, value_name = "HEX")]
+    pub build_id: Option<String>,
+
+    /// Where debug information comes from.
+    #[command(flatten)]
+    pub source: SourceArgs,
+
+    /// Say what is done and why
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How places in the source are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PlaceFormat {
+    /// A line for each frame, and for each function that was inlined there
+    #[default]
+    Text,
+    /// A JSON object for each frame, one on a line
+    Json,
+}
+
+/// Where debug information comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct SourceArgs {
+    /// Take the kernel's debug information from this file, of the same build
+    #[arg(long, value_name = "FILE")]
+    pub vmlinux: Option<PathBuf>,
+
+    /// Ask the servers of DEBUGINFOD_URLS for debug files that are not there
+    #[arg(long)]
+    pub debuginfod: bool,
 }
 
 /// `dropwatch explain`
@@ -186,16 +237,11 @@ pub struct SummaryArgs {
         default_value_t,
         help_heading = "Output"
     )]
-    pub output: OutputFormat,
+    pub output: SummaryFormat,
 
-    /// Most callers of a stack, with --by stack
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = crate::config::DEFAULT_STACK_DEPTH,
-        help_heading = "Output"
-    )]
-    pub stack: u32,
+    /// Most callers of a stack, with --by stack [default: 16; folded, svg: 64]
+    #[arg(long, value_name = "N", help_heading = "Output")]
+    pub stack: Option<u32>,
 
     /// How drops are counted.
     #[command(flatten)]
@@ -229,6 +275,20 @@ pub enum OutputFormat {
     Text,
     /// A JSON object for each, one on a line, and one for the account at the end
     Json,
+}
+
+/// How `dropwatch summary` prints groups.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SummaryFormat {
+    /// A line for each
+    #[default]
+    Text,
+    /// A JSON object for each, one on a line, and one for the account at the end
+    Json,
+    /// With --by stack: a line for each stack, for flame graph tools
+    Folded,
+    /// With --by stack: a flame graph
+    Svg,
 }
 
 /// `dropwatch` without a command.
@@ -267,6 +327,17 @@ pub struct LineArgs {
         help_heading = "Output"
     )]
     pub fields: Vec<String>,
+
+    /// Show where in the source the call site is, as source=FILE:LINE
+    ///
+    /// Needs the kernel's debug information. Inlined functions come first. The callers are
+    /// for dropwatch locate.
+    #[arg(long, help_heading = "Output")]
+    pub source: bool,
+
+    /// Where debug information comes from.
+    #[command(flatten, next_help_heading = "Output")]
+    pub source_from: SourceArgs,
 
     /// Show at most this many callers [default: 16]
     #[arg(
@@ -550,6 +621,19 @@ Examples:
 
 Counters, settings and queues are those of the network namespace that it runs in.
 It needs no privileges.";
+
+const LOCATE_EXAMPLES: &str = "\
+Examples:
+  dropwatch locate nft_do_chain+0x3e8[nf_tables] __udp4_lib_rcv+0x4bc
+  grep 10.0.0.7 drops.txt | dropwatch locate -     each different stack once
+  dropwatch locate --debuginfod __udp4_lib_rcv+0x4bc
+
+An offset is where a call returns to, as in lines and stacks: the call before it is
+shown. Inlined functions come first. A debug file of another build is refused.
+It needs no privileges, but to name addresses.
+
+Exit status: 0 if any place was found, 1 if not.";
+
 const DOCTOR_HELP: &str = "\
 Runs without root, too, and says then what could not be looked at. With root it loads
 the programs as any run does, sends itself a packet to a closed port in a network
@@ -562,6 +646,7 @@ Examples:
   dropwatch summary                             until Ctrl-C, by reason and call site
   dropwatch summary --by reason,daddr,dport --interval 1s
   dropwatch summary --by owner --duration 10s -o json | jq .
+  dropwatch summary --by reason,stack -o svg > drops.svg
 
 The kernel counts; no record of each drop is made. Groups that only dropwatch can
 tell apart come as records: --hide-expected, --pid and --comm of sockets that are

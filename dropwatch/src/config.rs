@@ -9,17 +9,22 @@ use dropwatch_common::limit::RateLimit;
 use crate::{
     cli::{
         CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
-        ReportFormat, SummaryArgs, TopArgs,
+        ReportFormat, SourceArgs, SummaryArgs, SummaryFormat, TopArgs,
     },
     color,
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
     groups::Dimension,
+    source,
 };
 
 /// Callers that a line shows unless the user says otherwise: enough to get from
 /// a netfilter drop of a `connect` to the system call.
 pub const DEFAULT_STACK_DEPTH: u32 = 16;
+
+/// The same where stacks make a picture, which has to begin at the outermost caller: a datagram
+/// that is dropped behind loopback or a veth has some 20, and what is on its way adds to that.
+const DEFAULT_GRAPH_DEPTH: u32 = 64;
 
 /// Most callers that can be asked for. The kernel unwinds 127 frames at most,
 /// and some of them lie inside of the call site.
@@ -61,6 +66,8 @@ pub struct Config {
     pub question: Option<Question>,
     /// Whether to explain at the end what was printed.
     pub explain: bool,
+    /// Where debug information comes from; `None` where call sites are not looked up in it.
+    pub source: Option<source::Options>,
     /// What to show.
     pub view: View,
     /// Most callers of a stack, 0 for no stacks.
@@ -175,7 +182,7 @@ pub struct SummaryOptions {
     /// How often to print them; `None` for once, at the end.
     pub interval: Option<Duration>,
     /// How to print them.
-    pub format: OutputFormat,
+    pub format: SummaryFormat,
 }
 
 impl Config {
@@ -188,7 +195,7 @@ impl Config {
             None => Self::for_lines(cli.lines),
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
-            Some(Command::Explain(_)) => bail!("explain captures nothing"),
+            Some(Command::Explain(_) | Command::Locate(_)) => bail!("this captures nothing"),
             Some(Command::Doctor(args)) => Self::for_doctor(args),
         }
     }
@@ -251,7 +258,27 @@ impl Config {
             stack,
             count,
         } = args;
+        let is_graph = matches!(output, SummaryFormat::Folded | SummaryFormat::Svg);
+        let mut by = by;
+        if is_graph {
+            ensure!(
+                by.contains(&Dimension::Stack),
+                "--output folded and svg show stacks; add --by stack, or --by reason,stack"
+            );
+            ensure!(
+                interval.is_none(),
+                "--output folded and svg are written once, at the end, so --interval can't be \
+                 given; --duration ends by itself"
+            );
+            // The frame below the callers.
+            by.push(Dimension::At);
+        }
         let grouping = Grouping::new(by, count.max_groups)?;
+        let default = match is_graph {
+            true => DEFAULT_GRAPH_DEPTH,
+            false => DEFAULT_STACK_DEPTH,
+        };
+        let stack = stack.unwrap_or(default);
         ensure!(
             (1..=MAX_STACK_DEPTH).contains(&stack),
             "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {stack}"
@@ -288,6 +315,7 @@ impl Config {
             filters,
             question: None,
             explain: false,
+            source: None,
             view: View::Lines {
                 format: LineFormat::Text(TextOptions::default()),
                 count: None,
@@ -324,10 +352,16 @@ impl Config {
             list_reasons,
             list_hooks,
             diagnostic,
+            source,
+            source_from,
         } = args;
         ensure!(
             sample != Some(0),
             "--sample takes at least 1, which prints every drop"
+        );
+        ensure!(
+            source || source_from == SourceArgs::default(),
+            "--vmlinux and --debuginfod say where --source looks; give that, too"
         );
         ensure!(count != Some(0), "--count takes at least 1");
         let stack_depth = match (no_stack, stack) {
@@ -346,6 +380,11 @@ impl Config {
                 (false, false) => None,
             },
             explain,
+            source: source.then_some(source::Options {
+                vmlinux: source_from.vmlinux,
+                build_id: None,
+                debuginfod: source_from.debuginfod,
+            }),
             view: View::Lines {
                 format: line_format(output, timestamp, &fields)?,
                 count,
@@ -638,6 +677,14 @@ mod tests {
         assert_eq!(options.grouping.by, [Dimension::Dport, Dimension::Stack]);
         assert_eq!(config.stack_depth, DEFAULT_STACK_DEPTH);
         assert_eq!(options.interval, Some(Duration::from_secs(10)));
+        let (config, options) = summary(&["--by", "reason,stack", "-o", "svg"]);
+        assert_eq!(
+            options.grouping.by,
+            [Dimension::Reason, Dimension::At, Dimension::Stack]
+        );
+        assert_eq!(config.stack_depth, DEFAULT_GRAPH_DEPTH);
+        let (config, _) = summary(&["--by", "stack", "-o", "folded", "--stack", "7"]);
+        assert_eq!(config.stack_depth, 7);
         let (config, _) = summary(&["--hide-expected"]);
         assert_eq!(config.group_by(), 0, "only user space knows classes");
     }
@@ -684,6 +731,13 @@ mod tests {
             (&["summary", "--interval", "0s"], "--interval"),
             (&["summary", "--max-groups", "0"], "--max-groups"),
             (&["summary", "--stack", "0"], "--stack"),
+            (&["summary", "-o", "folded"], "--by stack"),
+            (&["summary", "--by", "reason", "-o", "svg"], "--by stack"),
+            (
+                &["summary", "--by", "stack", "-o", "svg", "--interval", "1s"],
+                "--interval",
+            ),
+            (&["-o", "svg"], "svg"),
             (&["top", "--interval", "soon"], "--interval"),
             (&["top", "--interval", "9ms"], "--interval takes 10 ms"),
             (&["summary", "--interval", "1ns"], "--interval takes 10 ms"),

@@ -11,7 +11,7 @@ mod sockets;
 pub mod texts;
 
 use std::{
-    io::{self, BufRead as _, ErrorKind, Write as _},
+    io::{self, BufRead as _},
     path::Path,
 };
 
@@ -24,7 +24,7 @@ use self::{
     texts::{Entry, Named, Texts},
 };
 use crate::{
-    output::{Reader, terminal_width},
+    output::{Reader, print, terminal_width},
     record::{DropRecord, Stack},
 };
 
@@ -316,19 +316,6 @@ fn list(texts: &Texts, width: Option<usize>) -> String {
 
 /// Columns for names in the list; longer ones move what is behind them.
 const NAMES: usize = 32;
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<Reader> {
-    let mut output = io::stdout().lock();
-    match output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush())
-    {
-        Ok(()) => Ok(Reader::Present),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(error).context("writing to standard output"),
-    }
-}
 
 #[cfg(test)]
 #[path = "explain/tests.rs"]

@@ -6,12 +6,14 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, LocateArgs},
     color,
     config::{Config, Question},
     doctor,
     explain::Explain,
-    heap, progress, session,
+    heap,
+    locate::Locate,
+    progress, session,
 };
 
 /// Exit status of wrong usage, as clap uses it.
@@ -25,8 +27,10 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     color::choose(cli.color);
     start_logging(cli.verbosity());
-    if let Some(Command::Explain(args)) = &cli.command {
-        return explain(&args.what);
+    match &cli.command {
+        Some(Command::Explain(args)) => return explain(&args.what),
+        Some(Command::Locate(args)) => return locate(args),
+        _ => {}
     }
     let config = match Config::new(cli) {
         Ok(config) => config,
@@ -41,6 +45,15 @@ fn main() -> ExitCode {
 fn explain(what: &[String]) -> ExitCode {
     match Explain::new(what).map(Explain::run) {
         Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
+        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
+    }
+}
+
+fn locate(args: &LocateArgs) -> ExitCode {
+    match Locate::new(args).map(Locate::run) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::FAILURE,
         Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
         Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
     }

@@ -212,16 +212,20 @@ impl Output {
     }
 }
 
-/// Writes an answer to standard output; a reader that has seen enough is no failure.
+/// Writes to standard output what is not a stream of drops; a reader that has seen enough is no
+/// failure.
 ///
 /// # Errors
 /// Standard output can't be written to.
-pub fn print(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("writing to standard output")
-        }
-        _ => Ok(()),
+pub fn print(text: &str) -> Result<Reader> {
+    let mut output = io::stdout().lock();
+    match output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush())
+    {
+        Ok(()) => Ok(Reader::Present),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(error).context("writing to standard output"),
     }
 }
 

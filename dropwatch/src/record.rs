@@ -30,6 +30,8 @@ pub struct DropRecord<'a> {
     /// Call site: `symbol+0xoff`, `symbol+0xoff[module]`, or a hexadecimal
     /// address where no symbol covers it; `-` where it can't be known.
     pub location: &'a str,
+    /// Where in the source the call site is; `None` where nobody asked.
+    pub source: Option<Source<'a>>,
     /// Process (thread group id) on the CPU.
     pub pid: u32,
     /// Name of the task on the CPU, without padding.
@@ -156,4 +158,24 @@ pub enum Stack<'a> {
     Callers(&'a str),
     /// The kernel gave no stack for this drop, or not up to the first caller.
     Unknown,
+}
+
+/// Where code comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// The innermost inlined function first, the function itself last; at least one.
+    Positions(&'a [Position]),
+    /// There is no debug information for it, or it does not say it.
+    Unknown,
+}
+
+/// A place in the source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Path of the file, in the kernel's source tree if it is there; any characters.
+    pub file: String,
+    /// Line number, from 1 on.
+    pub line: Option<u32>,
+    /// The function, as the source names it; any characters.
+    pub function: Option<String>,
 }

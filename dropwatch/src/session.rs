@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dropwatch_common::{config::RangeKind, event::present, limit::RateLimit};
+use rustix::system::uname;
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -39,6 +40,7 @@ use crate::{
     preflight,
     progress::{self, Progress},
     sandbox,
+    source::{self, Sources},
     system::{PendingSymbols, System},
     top,
 };
@@ -106,7 +108,7 @@ pub async fn run(config: &Config) -> Result<Account> {
                 full_ns: 0,
             },
             counts: UserCounts::default(),
-            sink: Sink::new(&config.view),
+            sink: Sink::new(config),
             groups: Groups::new(by, max_groups),
             kinds: config.explain.then(Kinds::new).transpose()?,
         },
@@ -133,6 +135,8 @@ pub(crate) struct Tracing {
 /// # Errors
 /// Says what failed, on what, and what to do.
 pub(crate) fn start(config: &Config) -> Result<Tracing> {
+    // First, for it takes a while, and its failure ends the run.
+    let sources = config.source.as_ref().map(sources).transpose()?;
     let started = Instant::now();
     // Reading the symbols takes the kernel longer than all the rest.
     let symbols = PendingSymbols::start();
@@ -156,13 +160,30 @@ pub(crate) fn start(config: &Config) -> Result<Tracing> {
         symbols.len()
     );
     let depth = config.stack_depth as usize;
+    let mut enricher = Enricher::new(reasons, symbols, depth, host);
+    if let Some(sources) = sources {
+        enricher.set_sources(sources);
+    }
     Ok(Tracing {
         filters,
         kernel,
         transport,
         stacks,
-        enricher: Enricher::new(reasons, symbols, depth, host),
+        enricher,
     })
+}
+
+/// The kernel's debug information.
+fn sources(options: &source::Options) -> Result<Sources> {
+    let started = Instant::now();
+    let sources = Sources::new(options)?;
+    let path = sources.vmlinux().context("--source")?;
+    log::info!(
+        "source lines by {}, opened in {:.3} s",
+        path.display(),
+        started.elapsed().as_secs_f64()
+    );
+    Ok(sources)
 }
 
 /// Prints the drop reasons of this kernel.
@@ -181,7 +202,8 @@ pub fn list_reasons(config: &Config) -> Result<()> {
         let subsystem = reason.subsystem.as_deref().unwrap_or("core");
         writeln!(text, "{:<8} {subsystem:<12} {}", reason.number, reason.name)?;
     }
-    output::print(&text)
+    output::print(&text)?;
+    Ok(())
 }
 
 fn create_ready_file(config: &Config) -> Result<()> {
@@ -551,14 +573,21 @@ enum Sink {
 }
 
 impl Sink {
-    fn new(view: &View) -> Self {
-        match view {
+    fn new(config: &Config) -> Self {
+        match &config.view {
             View::Lines { format, count } => Self::Lines {
                 format: format::new(format),
                 room: *count,
             },
             View::Summary(options) => {
-                let format = format::summary(options.format, options.interval.is_some());
+                let system = uname();
+                let (name, release) = (system.nodename(), system.release());
+                let host = format!(
+                    "{} (Linux {})",
+                    name.to_string_lossy(),
+                    release.to_string_lossy()
+                );
+                let format = format::summary(options, config.stack_depth, host);
                 Self::Groups(Box::new(Counting::new(format)))
             }
             View::Top(_) => Self::Groups(Box::new(Counting::live())),

@@ -38,6 +38,7 @@ const KNOWN: &[&str] = &[
     "class",
     "sample",
     "at",
+    "source",
     "pid",
     "comm",
     "owner",
@@ -51,7 +52,7 @@ const KNOWN: &[&str] = &[
 /// Those that only a packet which has such a thing may have.
 pub const OF_SOME_PACKETS: &[&str] = &[
     "segs", "flags", "icmp", "arp", "igmp", "spi", "frag", "vlan", "tunnel", "inner", "quoted",
-    "sample",
+    "sample", "source",
 ];
 /// Those that every line has, known or `-`.
 const REQUIRED: &[&str] = &["len", "if", "class", "at", "pid", "comm", "owner", "netns"];

@@ -38,7 +38,8 @@ const FUNCTIONS: [&str; 6] = [
 /// The kernel's type information or standard output can't be used.
 pub fn list_hooks(config: &Config) -> Result<()> {
     let btf = Btf::load(config.kernel_btf.as_deref())?;
-    output::print(&listing(&btf, Path::new("/"), config)?)
+    output::print(&listing(&btf, Path::new("/"), config)?)?;
+    Ok(())
 }
 
 /// What dropwatch does with an attach point: the hook that would be taken, or another one that

@@ -13,6 +13,7 @@ mod location;
 pub mod netns;
 pub mod owner;
 pub mod reason;
+mod site_source;
 mod suggest;
 pub mod symbol;
 mod throttle;
@@ -33,6 +34,7 @@ use self::{
     location::{Locations, StackSource},
     owner::{Flow, Owners},
     reason::ReasonNames,
+    site_source::SiteSources,
     symbol::Symbols,
 };
 use crate::{
@@ -40,6 +42,7 @@ use crate::{
     filter::Filters,
     packet::{Capture, Packet, Part, Protocol, VlanTag},
     record::{Device, DropRecord, Gso, Netns, Owner, SkbFields, TcpState},
+    source::Sources,
 };
 
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
@@ -54,6 +57,8 @@ pub struct Enricher {
     host: Host,
     classes: Classes,
     sample: Option<u32>,
+    /// Where call sites are in the source; `None` where nobody asked.
+    sources: Option<SiteSources>,
     now: Instant,
 }
 
@@ -80,6 +85,7 @@ impl Enricher {
             host,
             classes: Classes::default(),
             sample: None,
+            sources: None,
             now: Instant::now(),
         }
     }
@@ -103,6 +109,11 @@ impl Enricher {
     /// Tells that each event stands for so many drops.
     pub fn set_sample(&mut self, sample: Option<u32>) {
         self.sample = sample;
+    }
+
+    /// Has the place in the source looked up of each call site.
+    pub fn set_sources(&mut self, sources: Sources) {
+        self.sources = Some(SiteSources::new(sources));
     }
 
     /// The host that is traced.
@@ -268,6 +279,7 @@ impl Enricher {
             direction,
             state: tcp_state(event),
             location: place.location,
+            source: self.sources.as_mut().map(|it| it.of(&place)),
             pid: event.tgid,
             comm: until_nul(&event.comm),
             owner: owner.map(|owner| Owner {

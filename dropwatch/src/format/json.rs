@@ -5,6 +5,7 @@
 
 pub(super) mod object;
 mod packet;
+pub(super) mod source;
 
 use jiff::tz::TimeZone;
 
@@ -57,6 +58,7 @@ impl Format for JsonFormat {
             direction,
             state,
             location,
+            source,
             pid,
             comm,
             owner,
@@ -89,6 +91,9 @@ impl Format for JsonFormat {
             key!("at"),
             Some(*location).filter(|location| *location != "-"),
         );
+        if let Some(source) = source {
+            source::write_source(source, object.member(key!("source")));
+        }
         object.number(key!("pid"), Some(*pid));
         object.text(key!("comm"), Some(comm));
         write_owner(owner.as_ref(), &mut object);

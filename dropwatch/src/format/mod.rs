@@ -1,7 +1,9 @@
 //! Formats: each turns a [`DropRecord`] into bytes, and knows nothing else.
 
 mod dimension;
+mod folded;
 mod json;
+mod places;
 #[cfg(test)]
 mod samples;
 mod summary;
@@ -9,14 +11,16 @@ mod text;
 mod timestamp;
 
 pub use dimension::write_dimension;
+pub use folded::{FlameGraph, FoldedSummary};
 pub use json::JsonFormat;
+pub use places::{write_places, write_places_json};
 pub use summary::{JsonSummary, Summary, TextSummary};
 pub use text::{ExtraField, TextFormat, TextOptions};
 pub use timestamp::TimestampStyle;
 
 use std::{fmt, io::Write as _};
 
-use crate::{account::Account, cli::OutputFormat, record::DropRecord};
+use crate::{account::Account, cli::SummaryFormat, config::SummaryOptions, record::DropRecord};
 
 /// An output format.
 pub trait Format {
@@ -59,12 +63,14 @@ pub fn new(format: &LineFormat) -> Box<dyn Format> {
     }
 }
 
-/// The format of groups that the user asked for; as text with the time in each line
-/// if `has_time`.
-pub fn summary(format: OutputFormat, has_time: bool) -> Box<dyn Summary> {
-    match format {
-        OutputFormat::Text => Box::new(TextSummary::new(has_time)),
-        OutputFormat::Json => Box::new(JsonSummary::new()),
+/// The format of groups that the user asked for. Stacks have `depth` callers at most; `host` is whose
+/// drops they are. Text has the time in each line if there are several tables.
+pub fn summary(options: &SummaryOptions, depth: u32, host: String) -> Box<dyn Summary> {
+    match options.format {
+        SummaryFormat::Text => Box::new(TextSummary::new(options.interval.is_some())),
+        SummaryFormat::Json => Box::new(JsonSummary::new()),
+        SummaryFormat::Folded => Box::new(FoldedSummary::new(depth)),
+        SummaryFormat::Svg => Box::new(FlameGraph::new(depth, host)),
     }
 }
 

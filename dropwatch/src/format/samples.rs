@@ -54,6 +54,7 @@ impl Parts {
             direction: self.direction,
             state: self.state,
             location: "nft_do_chain+0x3e8[nf_tables]",
+            source: None,
             pid: self.pid,
             comm: &self.comm,
             owner: self.owner.as_ref().map(|(comm, pid, others)| Owner {

@@ -10,7 +10,10 @@ use super::{Format, TimestampStyle, append, timestamp::TimestampWriter};
 use crate::{
     color::Palette,
     names::state_name,
-    record::{Device, Direction, DropRecord, Gso, Netns, Owner, SkbFields, Stack, Workload},
+    record::{
+        Device, Direction, DropRecord, Gso, Netns, Owner, Position, SkbFields, Source, Stack,
+        Workload,
+    },
 };
 
 /// What the user may choose of the text line.
@@ -65,6 +68,7 @@ impl Format for TextFormat {
             direction,
             state,
             location,
+            source,
             pid,
             comm,
             owner,
@@ -93,6 +97,9 @@ impl Format for TextFormat {
             write_number(" sample=", *sample, line);
         }
         write_word(" at=", Some(location), line);
+        if let Some(source) = source {
+            write_source(" source=", source, line);
+        }
         write_number(" pid=", Some(*pid), line);
         write_name(" comm=", Some(comm), line);
         write_owner(" owner=", owner.as_ref(), line);
@@ -177,6 +184,29 @@ impl TextFormat {
         if self.fields.has(ExtraField::Unit) {
             write_name(" unit=", *unit, line);
         }
+    }
+}
+
+/// Appends `FILE:LINE`, with commas between those of inlined functions; `-` where it can't be known.
+fn write_source(key: &str, source: &Source<'_>, line: &mut Vec<u8>) {
+    let positions = match source {
+        Source::Positions(positions) => *positions,
+        Source::Unknown => return write_word(key, None, line),
+    };
+    line.extend_from_slice(key.as_bytes());
+    for (index, position) in positions.iter().enumerate() {
+        if index > 0 {
+            line.push(b',');
+        }
+        write_position(position, line);
+    }
+}
+
+/// Appends `FILE:LINE`.
+pub(super) fn write_position(position: &Position, line: &mut Vec<u8>) {
+    write_name("", Some(position.file.as_bytes()), line);
+    if position.line.is_some() {
+        write_number(":", position.line, line);
     }
 }
 

@@ -10,7 +10,7 @@ use dropwatch::{
     decode::decode,
     enrich::{Enricher, Host, reason::ReasonNames, symbol::Symbols},
     format::{ExtraField, JsonFormat, TextFormat, TextOptions, TimestampStyle},
-    record::DropRecord,
+    record::{DropRecord, Position, Source},
 };
 use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN, present};
 use zerocopy::IntoBytes as _;
@@ -35,6 +35,8 @@ pub(crate) struct Case {
     pub(crate) padding: usize,
     /// How many drops the record stands for.
     pub(crate) sample: Option<u32>,
+    /// Where the call site is in the source; empty where that can't be known.
+    pub(crate) source: Option<Vec<Position>>,
     /// Most callers that are shown.
     pub(crate) depth: usize,
     /// What the line looks like.
@@ -64,6 +66,7 @@ impl Default for Case {
             stack: None,
             padding: 0,
             sample: None,
+            source: None,
             depth: 0,
             options: TextOptions {
                 timestamp: TimestampStyle::Boot,
@@ -157,6 +160,12 @@ impl Case {
     /// With these tokens beyond the default ones.
     pub(crate) fn fields(self, fields: &[ExtraField]) -> Self {
         self.options(|options| options.fields = fields.to_vec())
+    }
+
+    /// With the place of the call site in the source.
+    pub(crate) fn source(mut self, positions: Vec<Position>) -> Self {
+        self.source = Some(positions);
+        self
     }
 
     /// One of a sample of one in so many.
@@ -289,6 +298,10 @@ impl Case {
             assert_eq!(id, STACK_ID);
             self.stack.clone()
         });
-        show(&record)
+        let source = self.source.as_deref().map(|positions| match positions {
+            [] => Source::Unknown,
+            positions => Source::Positions(positions),
+        });
+        show(&DropRecord { source, ..record })
     }
 }

@@ -7,11 +7,12 @@ use dropwatch::{
     account::Account,
     format::{
         ExtraField, Format, JsonFormat, JsonSummary, Summary as _, TextFormat, TextOptions,
-        TimestampStyle, write_dimension,
+        TimestampStyle, write_dimension, write_places_json,
     },
     groups::{Counts, Dimension},
     packet::Transport,
-    record::{DropRecord, DropTime},
+    record::{DropRecord, DropTime, Position, Source},
+    source::Located,
 };
 use dropwatch_common::event::present;
 use dropwatch_tests::line::Line;
@@ -129,7 +130,10 @@ fn from_line(text: &str, record: &DropRecord<'_>) -> Object {
     set("reason", name(&line.reason));
     set_tuple(&line.protocol, &line.source, &line.destination, set);
     for (key, value) in line.tokens() {
-        set_token(key, value, set);
+        match key {
+            "source" => set(key, source(value, record)),
+            _ => set_token(key, value, set),
+        }
     }
     // It has either names or numbers of these.
     set("netns_inode", record.netns.map(|netns| netns.inode).into());
@@ -140,6 +144,20 @@ fn from_line(text: &str, record: &DropRecord<'_>) -> Object {
         set("icmp_code", code.into());
     }
     object
+}
+
+/// The positions of `file:line,…`; their functions are in JSON only.
+fn source(text: &str, record: &DropRecord<'_>) -> Value {
+    let Some(Source::Positions(positions)) = record.source else {
+        return name(text);
+    };
+    let parts: Vec<&str> = text.split(',').collect();
+    assert_eq!(parts.len(), positions.len(), "positions of {text}");
+    let position = |(part, position): (&str, &Position)| {
+        let (file, line) = part.rsplit_once(':').unwrap_or((part, "-"));
+        json!({"file": name(file), "line": number(line), "function": position.function})
+    };
+    parts.into_iter().zip(positions).map(position).collect()
 }
 
 /// Sets a member.
@@ -340,6 +358,8 @@ fn samples() -> Vec<(&'static str, Case)> {
         ("vlan", case(0x8100, &packets::udp())),
         ("gso", gso(23)),
         ("not counted", gso(0)),
+        ("source", Case::default().source(packets::positions())),
+        ("no source", Case::default().source(Vec::new())),
     ]
 }
 
@@ -377,6 +397,8 @@ fn golden_objects() {
         vlan        | {"schema":1,"type":"drop","time":"1970-01-01T00:20:34.567890123Z","boot_ns":1234567890123,"reason":"NO_SOCKET","proto":"vlan","saddr":null,"daddr":null,"len":128,"vlan":[null],"mac":null,"if":"eth0","ifindex":2,"iif":2,"queue":3,"dir":"rx","mark":42,"prio":6,"hash":305441741,"state":null,"class":"refused","at":"__udp4_lib_rcv+0x4bc","pid":28371,"comm":"flood","owner":null,"netns":"4026531840","netns_inode":4026531840,"container":null,"pod":null,"unit":null,"skb":"0xffff888102345600"}
         gso         | {"schema":1,"type":"drop","time":"1970-01-01T00:20:34.567890123Z","boot_ns":1234567890123,"reason":"NO_SOCKET","proto":"tcp","saddr":"2001:db8::1","sport":39873,"daddr":"2001:db8::2","dport":443,"len":128,"segs":23,"gso":1448,"flags":["PSH","ACK"],"seq":1,"ack":0,"win":64,"ttl":64,"ext":[],"mac":null,"if":"eth0","ifindex":2,"iif":2,"queue":3,"dir":"rx","mark":42,"prio":6,"hash":305441741,"state":null,"class":"refused","at":"__udp4_lib_rcv+0x4bc","pid":28371,"comm":"flood","owner":null,"netns":"4026531840","netns_inode":4026531840,"container":null,"pod":null,"unit":null,"skb":"0xffff888102345600"}
         not counted | {"schema":1,"type":"drop","time":"1970-01-01T00:20:34.567890123Z","boot_ns":1234567890123,"reason":"NO_SOCKET","proto":"tcp","saddr":"2001:db8::1","sport":39873,"daddr":"2001:db8::2","dport":443,"len":128,"segs":null,"gso":1448,"flags":["PSH","ACK"],"seq":1,"ack":0,"win":64,"ttl":64,"ext":[],"mac":null,"if":"eth0","ifindex":2,"iif":2,"queue":3,"dir":"rx","mark":42,"prio":6,"hash":305441741,"state":null,"class":"refused","at":"__udp4_lib_rcv+0x4bc","pid":28371,"comm":"flood","owner":null,"netns":"4026531840","netns_inode":4026531840,"container":null,"pod":null,"unit":null,"skb":"0xffff888102345600"}
+        source      | {"schema":1,"type":"drop","time":"1970-01-01T00:20:34.567890123Z","boot_ns":1234567890123,"reason":"NO_SOCKET","proto":"udp","saddr":"127.0.0.1","sport":39873,"daddr":"127.0.0.1","dport":9,"len":128,"ttl":64,"ipopt":[],"mac":null,"if":"eth0","ifindex":2,"iif":2,"queue":3,"dir":"rx","mark":42,"prio":6,"hash":305441741,"state":null,"class":"refused","at":"__udp4_lib_rcv+0x4bc","source":[{"file":"include/linux/sk buff.h","line":1262,"function":"kfree_skb"},{"file":"net/ipv4/udp.c","line":2381,"function":"__udp4_lib_rcv"}],"pid":28371,"comm":"flood","owner":null,"netns":"4026531840","netns_inode":4026531840,"container":null,"pod":null,"unit":null,"skb":"0xffff888102345600"}
+        no source   | {"schema":1,"type":"drop","time":"1970-01-01T00:20:34.567890123Z","boot_ns":1234567890123,"reason":"NO_SOCKET","proto":"udp","saddr":"127.0.0.1","sport":39873,"daddr":"127.0.0.1","dport":9,"len":128,"ttl":64,"ipopt":[],"mac":null,"if":"eth0","ifindex":2,"iif":2,"queue":3,"dir":"rx","mark":42,"prio":6,"hash":305441741,"state":null,"class":"refused","at":"__udp4_lib_rcv+0x4bc","source":null,"pid":28371,"comm":"flood","owner":null,"netns":"4026531840","netns_inode":4026531840,"container":null,"pod":null,"unit":null,"skb":"0xffff888102345600"}
     "#]].assert_eq(&text);
 }
 
@@ -438,8 +460,27 @@ fn accounts_and_other_groups() {
 }
 
 #[test]
+fn locations() {
+    let positions = packets::positions();
+    let either = Located::Either(vec![positions.clone(), positions.clone()]);
+    let mut lines = Vec::new();
+    for located in [Some(&Located::At(positions)), Some(&either), None] {
+        write_places_json("f+0x1[m]", located, &mut lines);
+    }
+    let objects: Vec<Value> = serde_json::Deserializer::from_slice(&lines)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("objects");
+    objects.iter().for_each(validate);
+    assert_eq!(objects[0]["source"][1]["line"], 2381);
+    assert_eq!(objects[1]["source"], Value::Null);
+    assert_eq!(objects[1]["candidates"][1], objects[0]["source"]);
+    assert_eq!(objects[2]["source"], Value::Null);
+}
+
+#[test]
 fn the_schema_has_examples_of_what_it_requires() {
-    for kind in ["drop", "group", "account"] {
+    for kind in ["drop", "group", "location", "account"] {
         let definition = &SCHEMA["$defs"][kind];
         let properties = definition["properties"].as_object().expect("properties");
         for key in definition["required"].as_array().expect("required keys") {
@@ -483,14 +524,21 @@ fn what_is_not_valid() {
         ("drop", "inner", json!({"proto": "udp"})),
         ("drop", "skb", json!(1)),
         ("drop", "stack", json!("a+0x1,b+0x2")),
+        ("drop", "source", json!("net/ipv4/udp.c:1")),
+        ("drop", "source", json!([])),
         ("group", "drops", json!("31")),
+        (
+            "location",
+            "source",
+            json!([{"file": "a.c", "line": 0.5, "function": null}]),
+        ),
         ("account", "lost", json!(null)),
         ("account", "counted", json!(7)),
     ] {
         let object = broken(kind, key, value);
         assert!(!VALIDATOR.is_valid(&object), "{key} of {object}");
     }
-    for kind in ["drop", "group", "account"] {
+    for kind in ["drop", "group", "location", "account"] {
         for key in SCHEMA["$defs"][kind]["required"]
             .as_array()
             .expect("required keys")

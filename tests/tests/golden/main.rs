@@ -584,6 +584,20 @@ fn samples() {
 }
 
 #[test]
+fn places_in_the_source() {
+    check(
+        vec![
+            ("inlined", Case::default().source(packets::positions())),
+            ("unknown", Case::default().source(Vec::new())),
+        ],
+        &expect![[r#"
+            inlined         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc source=include/linux/sk\x20buff.h:1262,net/ipv4/udp.c:2381 pid=28371 comm=flood owner=- netns=4026531840
+            unknown         | 1234.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc source=- pid=28371 comm=flood owner=- netns=4026531840
+        "#]],
+    );
+}
+
+#[test]
 fn times() {
     let style = |style| Case::default().options(|options| options.timestamp = style);
     let boot = |time_ns| Case::default().event(|event| event.time_ns = time_ns);

@@ -4,6 +4,7 @@ mod checks;
 mod doctor;
 mod explanations;
 mod json;
+mod places;
 mod privileges;
 mod summaries;
 mod terminal;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             .chain(json::ALL)
             .chain(privileges::ALL)
             .chain(terminal::ALL)
+            .chain(places::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
             .map(|(name, check)| check_trial(name, *check)),

@@ -5,6 +5,7 @@ use std::{io::Read as _, path::Path, process::Command, thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use dropwatch_tests::{
     dropwatch::{Dropwatch, Ended},
+    kernel::Kernel,
     run::Outcome,
 };
 use nix::sys::signal::Signal;
@@ -20,6 +21,8 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("summary/classes_come_as_records", classes_come_as_records),
     ("summary/filters", filters),
     ("summary/stuck_reader", stuck_reader),
+    ("summary/folded", folded),
+    ("summary/flame_graph", flame_graph),
 ];
 
 /// Runs a summary while `drops` are made.
@@ -191,6 +194,85 @@ fn stuck_reader(path: &Path) -> Result<Outcome> {
         told == ended.counted()? && told >= 60 * PORTS.len() as u64,
         "{told} drops in reports: {}",
         ended.stderr
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Stacks, and the drops of each.
+fn stacks(folded: &str) -> Result<Vec<(Vec<&str>, u64)>> {
+    let stack = |line| -> Result<_> {
+        let (stack, drops) = str::rsplit_once(line, ' ').context("no number of drops")?;
+        Ok((stack.split(';').collect(), drops.parse()?))
+    };
+    let lines = folded.lines();
+    lines
+        .map(|line| stack(line).with_context(|| format!("in {line:?}")))
+        .collect()
+}
+
+fn folded(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let flags = ["--by", "reason,dport,stack", "-o", "folded"];
+    let ended = run(path, &drops, &flags, &[30, 12])?;
+    let found = stacks(&ended.stdout)?;
+    let total: u64 = found.iter().map(|(_, drops)| drops).sum();
+    ensure!(
+        total == 42 && ended.counted()? == 42,
+        "42 drops: {} {}",
+        ended.stdout,
+        ended.stderr
+    );
+    let has_reasons = Kernel::running()? >= Kernel(5, 17);
+    for (frames, _) in &found {
+        let [port, root, .., caller, site, reason] = frames.as_slice() else {
+            anyhow::bail!("frames are missing: {}", ended.stdout);
+        };
+        ensure!(
+            *port == "dport=9" && *root == "entry_SYSCALL_64_after_hwframe",
+            "from the port and the system call on: {frames:?}"
+        );
+        ensure!(
+            !caller.contains("+0x") && site.contains("+0x"),
+            "call site behind its callers: {frames:?}"
+        );
+        let expected = if has_reasons { "NETFILTER_DROP" } else { "-" };
+        ensure!(*reason == expected, "{expected} is the leaf: {frames:?}");
+    }
+    // As many callers as were asked for, and the frame that says so.
+    let flags = ["--by", "stack", "--stack", "3", "-o", "folded"];
+    let ended = run(path, &drops, &flags, &[5])?;
+    let [(frames, 5)] = &stacks(&ended.stdout)?[..] else {
+        anyhow::bail!("one stack of 5 drops expected: {}", ended.stdout);
+    };
+    ensure!(
+        frames.len() == 5 && frames[0] == "[--stack 3 reached]",
+        "{frames:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
+fn flame_graph(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let flags = ["--by", "reason,stack", "-o", "svg"];
+    let ended = run(path, &drops, &flags, &[42])?;
+    let account = ended.stderr.trim_end().strip_prefix("dropwatch: ");
+    let account = account.context("an account")?;
+    for expected in [
+        "<title>all (42 drops, 100%)</title>",
+        "<title>udp_send_skb",
+        &format!(">{account}</text>"),
+    ] {
+        ensure!(
+            ended.stdout.contains(expected),
+            "no {expected} in {}",
+            ended.stdout
+        );
+    }
+    let empty = run(path, &drops, &flags, &[])?;
+    ensure!(
+        empty.stdout.starts_with("<svg ") && empty.stdout.contains(">no drops: "),
+        "{}",
+        empty.stdout
     );
     Ok(Outcome::Passed)
 }
