@@ -170,7 +170,7 @@ const NONE: &str = "-";
 const UNSPECIFIED: &[&str] = &[NONE, "NOT_SPECIFIED"];
 /// How many callers are looked at: a function may have been inlined or not, but what happens far
 /// out on the stack has nothing to do with the drop.
-const NEAR: usize = 2;
+pub(crate) const NEAR: usize = 2;
 
 impl Rule {
     fn fits(&self, place: &Place<'_>) -> bool {

@@ -1,6 +1,6 @@
 //! The command line. Doc comments are the help text.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, ColorChoice, Parser};
 
@@ -55,6 +55,7 @@ impl Cli {
             None => self.lines.diagnostic.verbose,
             Some(Command::Summary(args)) => args.count.diagnostic.verbose,
             Some(Command::Top(args)) => args.count.diagnostic.verbose,
+            Some(Command::Serve(args)) => args.count.diagnostic.verbose,
             Some(Command::Explain(_)) => 0,
             Some(Command::Doctor(args)) => args.verbose,
             Some(Command::Locate(args)) => args.verbose,
@@ -69,6 +70,8 @@ pub enum Command {
     Summary(SummaryArgs),
     /// Watch drops by reason, call site and flow, on the full screen
     Top(TopArgs),
+    /// Export counts to Prometheus or an OpenTelemetry collector
+    Serve(ServeArgs),
     /// Say what a drop means, what moves with it, and what to do
     Explain(ExplainArgs),
     /// Say what this kernel lets dropwatch do, what is missing, and the remedy
@@ -242,6 +245,66 @@ pub struct SummaryArgs {
     /// Most callers of a stack, with --by stack [default: 16; folded, svg: 64]
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub stack: Option<u32>,
+
+    /// How drops are counted.
+    #[command(flatten)]
+    pub count: CountArgs,
+}
+
+/// `dropwatch serve`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = SERVE_HELP, max_term_width = 100)]
+pub struct ServeArgs {
+    /// Which drops to count.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// What tells series apart: their labels
+    ///
+    /// All but stack. With class, each drop comes to dropwatch as a record, which costs
+    /// more than counting.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT,...",
+        value_delimiter = ',',
+        default_value = "reason,if",
+        help_heading = "Export"
+    )]
+    pub by: Vec<Dimension>,
+
+    /// Address to answer Prometheus at; everybody who can reach it may ask
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:9466",
+        help_heading = "Export"
+    )]
+    pub listen: SocketAddr,
+
+    /// Most series of a metric; what comes later is counted as other
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1000,
+        help_heading = "Export"
+    )]
+    pub max_series: u32,
+
+    /// Send counts to an OpenTelemetry collector, as http://10.0.0.7:4318
+    ///
+    /// OTLP over HTTP, as protobuf. https is not supported.
+    #[arg(long, value_name = "URL", help_heading = "Export")]
+    pub otlp: Option<String>,
+
+    /// Time between two of these exports
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "60s",
+        help_heading = "Export"
+    )]
+    pub otlp_interval: String,
 
     /// How drops are counted.
     #[command(flatten)]
@@ -640,6 +703,15 @@ the programs as any run does, sends itself a packet to a closed port in a networ
 namespace of its own, and looks whether the drop comes back.
 
 Exit status: 0 if dropwatch can run here, 1 if it can't.";
+
+const SERVE_HELP: &str = "\
+Examples:
+  dropwatch serve                               http://127.0.0.1:9466/metrics
+  dropwatch serve --by reason,if,netns --max-series 500
+  dropwatch serve --otlp http://10.0.0.7:4318 --otlp-interval 15s
+
+/metrics has the counts, as OpenMetrics or Prometheus' text, /healthz says whether drops are
+being read. The kernel counts, as for summary. docs/fleet.md tells what to choose.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:

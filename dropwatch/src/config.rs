@@ -1,20 +1,22 @@
 //! The command line, validated.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
 use dropwatch_common::limit::RateLimit;
 
 use crate::{
+    classify,
     cli::{
         CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
-        ReportFormat, SourceArgs, SummaryArgs, SummaryFormat, TopArgs,
+        ReportFormat, ServeArgs, SourceArgs, SummaryArgs, SummaryFormat, TopArgs,
     },
     color,
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
     groups::Dimension,
+    serve::otlp,
     source,
 };
 
@@ -119,6 +121,8 @@ pub enum View {
     Summary(SummaryOptions),
     /// The same, live, on the full screen.
     Top(TopOptions),
+    /// The same, for those who ask over the network.
+    Serve(ServeOptions),
 }
 
 impl View {
@@ -129,6 +133,7 @@ impl View {
             Self::Lines { .. } => None,
             Self::Summary(options) => Some(&options.grouping),
             Self::Top(options) => Some(&options.grouping),
+            Self::Serve(options) => Some(&options.grouping),
         }
     }
 }
@@ -136,6 +141,9 @@ impl View {
 /// Most groups that can be asked for: each takes some hundred bytes of the kernel's memory, and
 /// some dozen more on each processor.
 const MAX_GROUPS: u32 = 1 << 20;
+
+/// Most series of a metric: what a server takes from one host with every scrape has its limits.
+const MAX_SERIES: u32 = 100_000;
 
 /// Shortest time between two looks at the counts.
 const MIN_INTERVAL: Duration = Duration::from_millis(10);
@@ -160,8 +168,21 @@ impl Grouping {
         Ok(Self { by, max_groups })
     }
 
-    fn has_stack(&self) -> bool {
-        self.by.contains(&Dimension::Stack)
+    /// Whether the kernel side can tell the groups apart by itself.
+    fn is_known_to_kernel(&self) -> bool {
+        self.by.iter().all(|by| by.is_known_to_kernel())
+    }
+
+    /// Callers that it takes to tell groups apart, `depth` of them if the stack does: without
+    /// need nobody looks at the stack.
+    fn stack_depth(&self, depth: u32) -> u32 {
+        if self.by.contains(&Dimension::Stack) {
+            depth
+        } else if self.by.contains(&Dimension::Class) {
+            classify::NEAR as u32
+        } else {
+            0
+        }
     }
 }
 
@@ -172,6 +193,20 @@ pub struct TopOptions {
     pub grouping: Grouping,
     /// Time between two looks at the counts.
     pub interval: Duration,
+}
+
+/// What is exported, and to whom.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// How drops are grouped. The kernel side may have more groups than there are series, for
+    /// several of them can have one name.
+    pub grouping: Grouping,
+    /// Most series of a metric.
+    pub max_series: u32,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where to send to.
+    pub otlp: Option<otlp::Options>,
 }
 
 /// How groups are made and printed.
@@ -195,6 +230,7 @@ impl Config {
             None => Self::for_lines(cli.lines),
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
+            Some(Command::Serve(args)) => Self::for_serve(args),
             Some(Command::Explain(_) | Command::Locate(_)) => bail!("this captures nothing"),
             Some(Command::Doctor(args)) => Self::for_doctor(args),
         }
@@ -236,14 +272,43 @@ impl Config {
         } = args;
         let grouping = Grouping::new(by, count.max_groups)?;
         Ok(Self {
-            stack_depth: if grouping.has_stack() {
-                DEFAULT_STACK_DEPTH
-            } else {
-                0
-            },
+            stack_depth: grouping.stack_depth(DEFAULT_STACK_DEPTH),
             view: View::Top(TopOptions {
                 grouping,
                 interval: parse_interval(&interval)?,
+            }),
+            ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
+        })
+    }
+
+    fn for_serve(args: ServeArgs) -> Result<Self> {
+        let ServeArgs {
+            filter,
+            by,
+            listen,
+            max_series,
+            otlp,
+            otlp_interval,
+            count,
+        } = args;
+        ensure!(
+            !by.contains(&Dimension::Stack),
+            "serve has no --by stack: a stack is too long for a label; dropwatch summary has it"
+        );
+        ensure!(
+            (1..=MAX_SERIES).contains(&max_series),
+            "--max-series takes 1 to {MAX_SERIES}"
+        );
+        let grouping = Grouping::new(by, count.max_groups)?;
+        let interval = parse_time("--otlp-interval", &otlp_interval)?;
+        let otlp = otlp.map(|url| otlp::Options::new(&url, interval));
+        Ok(Self {
+            stack_depth: grouping.stack_depth(0),
+            view: View::Serve(ServeOptions {
+                grouping,
+                max_series,
+                listen,
+                otlp: otlp.transpose()?,
             }),
             ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
         })
@@ -285,8 +350,7 @@ impl Config {
         );
         let interval = interval.as_deref();
         Ok(Self {
-            // Without the stack nobody looks at it.
-            stack_depth: if grouping.has_stack() { stack } else { 0 },
+            stack_depth: grouping.stack_depth(stack),
             view: View::Summary(SummaryOptions {
                 grouping,
                 interval: interval.map(parse_interval).transpose()?,
@@ -403,7 +467,7 @@ impl Config {
     #[must_use]
     pub fn group_by(&self) -> u32 {
         match self.view.grouping() {
-            Some(grouping) if !self.filters.hide_expected => {
+            Some(grouping) if !self.filters.hide_expected && grouping.is_known_to_kernel() => {
                 grouping.by.iter().fold(0, |bits, by| bits | by.bit())
             }
             Some(_) | None => 0,
@@ -662,7 +726,9 @@ mod tests {
             let config = config(&[&["summary"], arguments].concat()).unwrap();
             match config.view.clone() {
                 View::Summary(options) => (config, options),
-                View::Lines { .. } | View::Top(_) => panic!("a summary was asked for"),
+                View::Lines { .. } | View::Top(_) | View::Serve(_) => {
+                    panic!("a summary was asked for")
+                }
             }
         };
         let (config, options) = summary(&[]);

@@ -28,6 +28,7 @@ pub enum Dimension {
     /// The call site
     At,
     /// The interface
+    #[value(alias = "iface")]
     If,
     /// The protocol
     Proto,
@@ -45,6 +46,8 @@ pub enum Dimension {
     Netns,
     /// The container
     Container,
+    /// The class; each drop is then a record, for only dropwatch can tell it
+    Class,
     /// The stack
     Stack,
 }
@@ -66,10 +69,17 @@ impl Dimension {
             Self::Netns => "netns",
             Self::Container => "container",
             Self::Stack => "stack",
+            Self::Class => "class",
         }
     }
 
-    /// The bit of the kernel side's `GROUP_BY`.
+    /// Whether the kernel side can tell groups apart by it.
+    #[must_use]
+    pub fn is_known_to_kernel(self) -> bool {
+        self != Self::Class
+    }
+
+    /// The bit of the kernel side's `GROUP_BY`; none where it [can't tell](Self::is_known_to_kernel).
     #[must_use]
     pub fn bit(self) -> u32 {
         match self {
@@ -85,6 +95,7 @@ impl Dimension {
             Self::Netns => by::NETNS,
             Self::Container => by::CGROUP,
             Self::Stack => by::STACK,
+            Self::Class => 0,
         }
     }
 

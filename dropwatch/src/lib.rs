@@ -35,6 +35,7 @@ mod private_netns;
 pub mod progress;
 pub mod record;
 mod sandbox;
+pub mod serve;
 pub mod session;
 mod shared_flag;
 pub mod source;

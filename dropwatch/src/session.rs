@@ -2,6 +2,7 @@
 
 mod counting;
 mod live;
+mod serving;
 
 use std::{
     fmt::{self, Write as _},
@@ -20,7 +21,10 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use self::counting::{Counting, read};
+use self::{
+    counting::{Counting, read},
+    serving::Serving,
+};
 use crate::{
     account::{Account, UserCounts},
     bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
@@ -76,6 +80,8 @@ pub async fn run(config: &Config) -> Result<Account> {
     }
     let output = Output::stdout()?;
     let signals = Signals::new()?;
+    // What can't be had is said before anything is attached.
+    let serving = Serving::open(&config.view)?;
     let Tracing {
         filters,
         kernel,
@@ -89,7 +95,10 @@ pub async fn run(config: &Config) -> Result<Account> {
 
     enricher.set_sample(config.sample);
     enricher.prepare();
-    let max_groups = kernel.groups.capacity as usize;
+    let max_groups = match &config.view {
+        View::Serve(options) => options.max_series,
+        View::Lines { .. } | View::Summary(_) | View::Top(_) => kernel.groups.capacity,
+    };
     let grouping = config.view.grouping();
     let by = grouping.map_or(&[][..], |grouping| &grouping.by);
     let session = Session {
@@ -99,6 +108,7 @@ pub async fn run(config: &Config) -> Result<Account> {
         last_warning: String::new(),
         lost_before: 0,
         transport,
+        serving,
         records: Records {
             stacks,
             enricher,
@@ -109,7 +119,7 @@ pub async fn run(config: &Config) -> Result<Account> {
             },
             counts: UserCounts::default(),
             sink: Sink::new(config),
-            groups: Groups::new(by, max_groups),
+            groups: Groups::new(by, max_groups as usize),
             kinds: config.explain.then(Kinds::new).transpose()?,
         },
     };
@@ -247,6 +257,7 @@ struct Session<'a> {
     /// Lost drops that were told of.
     lost_before: u64,
     transport: Transport,
+    serving: Serving,
     records: Records,
 }
 
@@ -254,7 +265,9 @@ impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<Account> {
         let traced = match &self.config.view {
             View::Top(options) => self.watch(options).await,
-            View::Lines { .. } | View::Summary(_) => self.trace(&mut signals).await,
+            View::Lines { .. } | View::Summary(_) | View::Serve(_) => {
+                self.trace(&mut signals).await
+            }
         };
         self.kernel.detach()?;
         let ended = match traced {
@@ -329,7 +342,7 @@ impl Session<'_> {
         let has_names = self.has_names();
         let groups_interval = match &self.config.view {
             View::Summary(options) => options.interval,
-            View::Lines { .. } | View::Top(_) => None,
+            View::Lines { .. } | View::Top(_) | View::Serve(_) => None,
         };
         let mut groups_due = ticks(groups_interval.unwrap_or(Duration::MAX));
         groups_due.tick().await;
@@ -346,7 +359,8 @@ impl Session<'_> {
                 () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {
                     return Ok(Reader::Present);
                 }
-                result = self.records.output.reader_gone() => {
+                // Nothing is written for those who ask over the network.
+                result = self.records.output.reader_gone(), if !self.serving.is_on() => {
                     result?;
                     return Ok(Reader::Gone);
                 }
@@ -360,6 +374,7 @@ impl Session<'_> {
                 }
                 _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
                 _ = progress_due.tick(), if progress.is_some() => self.show_progress(progress.as_ref()),
+                request = self.serving.next_request() => self.answer(request)?,
                 result = diagnostics.show() => result?,
                 result = self.records.output.writable(), if self.records.output.is_pending() => result?,
                 result = self.transport.wait(drained), if self.records.may_take() => result?,
@@ -391,8 +406,8 @@ impl Session<'_> {
                 progress.show("counting", "Ctrl-C prints the table");
             }
             View::Summary(_) => progress.show("counting", &format!("{lines} lines printed")),
-            // It has the whole screen.
-            View::Top(_) => {}
+            // It has the whole screen, or prints nothing at all.
+            View::Top(_) | View::Serve(_) => {}
         }
     }
 
@@ -461,7 +476,7 @@ impl Session<'_> {
         match &self.config.view {
             View::Lines { .. } => {}
             View::Summary(_) => self.records.print_groups(&self.kernel)?,
-            View::Top(_) => return Ok(Reader::Present),
+            View::Top(_) | View::Serve(_) => return Ok(Reader::Present),
         }
         // Who gets to read the account has read the line that is partly out.
         account.printed += self.records.lines_pending();
@@ -591,6 +606,7 @@ impl Sink {
                 Self::Groups(Box::new(Counting::new(format)))
             }
             View::Top(_) => Self::Groups(Box::new(Counting::live())),
+            View::Serve(_) => Self::Groups(Box::new(Counting::silent())),
         }
     }
 }

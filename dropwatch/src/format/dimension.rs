@@ -39,5 +39,6 @@ pub fn write_dimension(dimension: Dimension, record: &DropRecord<'_>, text: &mut
             Some(Stack::Callers(callers)) => text.extend_from_slice(callers.as_bytes()),
             Some(Stack::Unknown) | None => text.push(b'-'),
         },
+        Dimension::Class => write_word("", Some(record.class.as_str()), text),
     }
 }

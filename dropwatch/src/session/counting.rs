@@ -38,6 +38,8 @@ enum To {
         format: Box<TextFormat>,
         lines: VecDeque<String>,
     },
+    /// Whoever wants groups asks for them.
+    Nowhere,
 }
 
 impl Counting {
@@ -57,6 +59,14 @@ impl Counting {
                 format: Box::new(TextFormat::new(&TextOptions::default())),
                 lines: VecDeque::new(),
             },
+        }
+    }
+
+    /// Nothing yet; groups are read and not shown.
+    pub(super) fn silent() -> Self {
+        Self {
+            counted: 0,
+            output: To::Nowhere,
         }
     }
 
@@ -84,7 +94,7 @@ impl Counting {
     pub(super) fn next_line(&mut self) -> Option<String> {
         match &mut self.output {
             To::Live { lines, .. } => lines.pop_front(),
-            To::Text(_) => None,
+            To::Text(_) | To::Nowhere => None,
         }
     }
 

@@ -85,7 +85,8 @@ impl<'a> Line<'a> {
             | Dimension::Owner
             | Dimension::Netns
             | Dimension::Container
-            | Dimension::Stack => Some(self.token(dimension.name()).unwrap_or("-")),
+            | Dimension::Stack
+            | Dimension::Class => Some(self.token(dimension.name()).unwrap_or("-")),
         }
     }
 

@@ -22,7 +22,7 @@ fn usual_width(dimension: Dimension) -> usize {
     match dimension {
         Dimension::Dport => 5,
         Dimension::Proto => 7,
-        Dimension::If => 10,
+        Dimension::If | Dimension::Class => 10,
         Dimension::Saddr | Dimension::Daddr | Dimension::Comm | Dimension::Netns => 15,
         Dimension::Reason | Dimension::Owner | Dimension::Container => 24,
         Dimension::At => 42,
