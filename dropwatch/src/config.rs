@@ -11,6 +11,7 @@ use crate::{
         CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
         ReportFormat, SummaryArgs, TopArgs,
     },
+    counters::Wanted,
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
     groups::Dimension,
@@ -60,6 +61,8 @@ pub struct Config {
     pub question: Option<Question>,
     /// Whether to explain at the end what was printed.
     pub explain: bool,
+    /// Which counters of losses to tell of at the end.
+    pub counters: Wanted,
     /// What to show.
     pub view: View,
     /// Most callers of a stack, 0 for no stacks.
@@ -249,7 +252,9 @@ impl Config {
             output,
             stack,
             count,
+            losses,
         } = args;
+        let filters = Filters::new(filter)?;
         let grouping = Grouping::new(by, count.max_groups)?;
         ensure!(
             (1..=MAX_STACK_DEPTH).contains(&stack),
@@ -257,6 +262,12 @@ impl Config {
         );
         let interval = interval.as_deref();
         Ok(Self {
+            counters: match losses.counters {
+                true => Wanted::All,
+                // What filters turn down would be unexplained.
+                false if filters == Filters::default() => Wanted::Unexplained,
+                false => Wanted::None,
+            },
             // Without the stack nobody looks at it.
             stack_depth: if grouping.has_stack() { stack } else { 0 },
             view: View::Summary(SummaryOptions {
@@ -264,7 +275,7 @@ impl Config {
                 interval: interval.map(parse_interval).transpose()?,
                 format: output,
             }),
-            ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
+            ..Self::capturing(filters, count.capture, count.diagnostic)?
         })
     }
 
@@ -287,6 +298,7 @@ impl Config {
             filters,
             question: None,
             explain: false,
+            counters: Wanted::None,
             view: View::Lines {
                 format: LineFormat::Text(TextOptions::default()),
                 count: None,
@@ -323,6 +335,7 @@ impl Config {
             list_reasons,
             list_hooks,
             diagnostic,
+            losses,
         } = args;
         ensure!(
             sample != Some(0),
@@ -345,6 +358,10 @@ impl Config {
                 (false, false) => None,
             },
             explain,
+            counters: match losses.counters {
+                true => Wanted::All,
+                false => Wanted::None,
+            },
             view: View::Lines {
                 format: line_format(output, timestamp, &fields)?,
                 count,

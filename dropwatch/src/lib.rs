@@ -12,6 +12,7 @@ pub mod btf;
 pub mod classify;
 pub mod cli;
 pub mod config;
+pub mod counters;
 pub mod decode;
 pub mod doctor;
 pub mod enrich;

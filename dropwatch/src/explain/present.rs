@@ -64,7 +64,7 @@ impl Present {
     }
 
     /// The process that holds a socket, as lines show it.
-    pub(super) fn owner(&mut self, socket: &Socket) -> String {
+    pub(crate) fn owner(&mut self, socket: &Socket) -> String {
         match self.owners.of_socket(socket.inode, 0, Instant::now()) {
             Some(owner) => format!("{}[{}]", owner.comm.escape_ascii(), owner.pid),
             None => "-".to_owned(),

@@ -20,28 +20,28 @@ use crate::netlink::{self, Request};
 
 /// A socket and its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Socket {
+pub(crate) struct Socket {
     /// Where it listens.
-    pub(super) local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// Its number in sockfs; 0 if no process holds it.
-    pub(super) inode: u64,
+    pub(crate) inode: u64,
     /// What waits: connections of a listening socket, bytes of memory of others.
-    pub(super) waiting: u32,
+    pub(crate) waiting: u32,
     /// Most that may wait.
-    pub(super) limit: u32,
+    pub(crate) limit: u32,
     /// Packets that it dropped, where the kernel tells.
-    pub(super) drops: u32,
+    pub(crate) drops: u32,
 }
 
 impl Socket {
     /// Whether the queue is, or is about to be, full.
-    pub(super) fn is_nearly_full(&self) -> bool {
+    pub(crate) fn is_nearly_full(&self) -> bool {
         u64::from(self.waiting) * 4 >= u64::from(self.limit) * 3
     }
 }
 
 /// Reads the sockets whose queues matter; `None` if the kernel does not tell.
-pub(super) fn read(queues: Queues) -> Option<Vec<Socket>> {
+pub(crate) fn read(queues: Queues) -> Option<Vec<Socket>> {
     let mut sockets = Vec::new();
     for family in [AF_INET, AF_INET6] {
         match dump(queues, family, &mut sockets) {
