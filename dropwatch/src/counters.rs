@@ -172,6 +172,14 @@ impl Counters {
         self.after = read(&self.texts, &self.namespaces, &self.before);
     }
 
+    /// How many counters were read in how many namespaces, those that all have in common included.
+    #[must_use]
+    pub fn readable(&self) -> (usize, usize) {
+        let local = || self.before.local.iter().flatten();
+        let counters: usize = local().map(|local| local.counters.len()).sum();
+        (counters + self.before.global.len(), local().count())
+    }
+
     /// What moved, what is least explained first; and what of `seen` drops is not among those that
     /// explain it. The drops are those of groups, if there are any.
     #[must_use]

@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod counters;
 mod doctor;
 mod explanations;
 mod json;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             .chain(json::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
+            .chain(counters::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()
