@@ -249,6 +249,10 @@ pub struct SummaryArgs {
     /// How drops are counted.
     #[command(flatten)]
     pub count: CountArgs,
+
+    /// Which counters to tell of.
+    #[command(flatten)]
+    pub losses: LossArgs,
 }
 
 /// `dropwatch serve`
@@ -459,6 +463,10 @@ pub struct LineArgs {
     /// What else to say.
     #[command(flatten)]
     pub diagnostic: DiagnosticArgs,
+
+    /// Which counters to tell of.
+    #[command(flatten)]
+    pub losses: LossArgs,
 }
 
 /// How drops are captured.
@@ -498,6 +506,17 @@ pub struct CaptureArgs {
     /// of the running kernel.
     #[arg(long, value_name = "FILE", help_heading = "Capture")]
     pub kernel_btf: Option<PathBuf>,
+}
+
+/// Losses without a packet.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct LossArgs {
+    /// At the end, the kernel's counters of losses that moved, on standard error
+    ///
+    /// Beside the drops that explain them; what stays unexplained was lost without a packet that
+    /// could be seen. summary tells of unexplained ones without being asked, if there are no filters.
+    #[arg(long, help_heading = "Diagnostics")]
+    pub counters: bool,
 }
 
 /// What dropwatch says of itself.

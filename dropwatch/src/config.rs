@@ -13,6 +13,7 @@ use crate::{
         ReportFormat, ServeArgs, SourceArgs, SummaryArgs, SummaryFormat, TopArgs,
     },
     color,
+    counters::Wanted,
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
     groups::Dimension,
@@ -70,6 +71,8 @@ pub struct Config {
     pub explain: bool,
     /// Where debug information comes from; `None` where call sites are not looked up in it.
     pub source: Option<source::Options>,
+    /// Which counters of losses to tell of at the end.
+    pub counters: Wanted,
     /// What to show.
     pub view: View,
     /// Most callers of a stack, 0 for no stacks.
@@ -322,6 +325,7 @@ impl Config {
             output,
             stack,
             count,
+            losses,
         } = args;
         let is_graph = matches!(output, SummaryFormat::Folded | SummaryFormat::Svg);
         let mut by = by;
@@ -338,6 +342,7 @@ impl Config {
             // The frame below the callers.
             by.push(Dimension::At);
         }
+        let filters = Filters::new(filter)?;
         let grouping = Grouping::new(by, count.max_groups)?;
         let default = match is_graph {
             true => DEFAULT_GRAPH_DEPTH,
@@ -350,13 +355,19 @@ impl Config {
         );
         let interval = interval.as_deref();
         Ok(Self {
+            counters: match losses.counters {
+                true => Wanted::All,
+                // What filters turn down would be unexplained.
+                false if filters == Filters::default() => Wanted::Unexplained,
+                false => Wanted::None,
+            },
             stack_depth: grouping.stack_depth(stack),
             view: View::Summary(SummaryOptions {
                 grouping,
                 interval: interval.map(parse_interval).transpose()?,
                 format: output,
             }),
-            ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
+            ..Self::capturing(filters, count.capture, count.diagnostic)?
         })
     }
 
@@ -380,6 +391,7 @@ impl Config {
             question: None,
             explain: false,
             source: None,
+            counters: Wanted::None,
             view: View::Lines {
                 format: LineFormat::Text(TextOptions::default()),
                 count: None,
@@ -418,6 +430,7 @@ impl Config {
             diagnostic,
             source,
             source_from,
+            losses,
         } = args;
         ensure!(
             sample != Some(0),
@@ -449,6 +462,10 @@ impl Config {
                 build_id: None,
                 debuginfod: source_from.debuginfod,
             }),
+            counters: match losses.counters {
+                true => Wanted::All,
+                false => Wanted::None,
+            },
             view: View::Lines {
                 format: line_format(output, timestamp, &fields)?,
                 count,

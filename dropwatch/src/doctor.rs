@@ -4,6 +4,7 @@
 //! functions; the self-test then starts for real.
 
 mod checks;
+mod counters;
 mod fields;
 mod hooks;
 mod kernel_config;
@@ -337,7 +338,14 @@ impl Report {
 /// # Errors
 /// Standard output can't be written to.
 pub fn run(config: &Config, format: ReportFormat) -> Result<bool> {
-    let report = Report::new(&Machine::this(config), self_test::run);
+    let watch = counters::Watch::start();
+    let mut report = Report::new(&Machine::this(config), self_test::run);
+    let before_the_last = report.checks.len().saturating_sub(1);
+    let counters = Named {
+        name: "counters",
+        finding: watch.end(),
+    };
+    report.checks.insert(before_the_last, counters);
     let text = match format {
         ReportFormat::Text => report.text(Palette::new(color::is_wanted()))?,
         ReportFormat::Json => {

@@ -7,7 +7,7 @@
 pub mod present;
 pub mod query;
 mod render;
-mod sockets;
+pub(crate) mod sockets;
 pub mod texts;
 
 use std::{
@@ -33,7 +33,7 @@ const INPUT: &str = "-";
 
 /// How many callers are looked at: from the rule of an nftables chain to the function that calls
 /// the hook there are three. What happens further out has little to do with the drop.
-const NEAR: usize = 4;
+pub(crate) const NEAR: usize = 4;
 
 /// A kind of drop, by the names of its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,17 @@ fn kind_of(texts: &Texts, place: &Place<'_>) -> Option<Kind> {
         kind.sites.push(name(caller));
     }
     (!kind.title.is_empty()).then_some(kind)
+}
+
+/// The entries that a drop is explained by: each by its name, and whether it is that of a call site.
+pub(crate) fn entries<'t>(texts: &'t Texts, place: &Place<'_>) -> Vec<(Named<'t>, bool)> {
+    let Some(kind) = kind_of(texts, place) else {
+        return Vec::new();
+    };
+    let reason = kind.reason.as_deref().and_then(|name| texts.reason(name));
+    let sites = kind.sites.iter().filter_map(|name| texts.site(name));
+    let reason = reason.into_iter().map(|named| (named, false));
+    reason.chain(sites.map(|named| (named, true))).collect()
 }
 
 /// The caller that says most: the innermost one that says enough, otherwise the outermost one.

@@ -22,7 +22,7 @@ use ipnet::IpNet;
 use crate::cli::FilterArgs;
 
 /// The filter flags, validated but for what only the running system can tell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filters {
     /// `--pid`
     pub pids: BTreeSet<u32>,

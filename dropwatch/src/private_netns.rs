@@ -9,14 +9,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use rustix::{
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink,
-        recv, sendto, socket_with,
-    },
-    thread::{UnshareFlags, unshare_unsafe},
-};
+use anyhow::{Context as _, Result, anyhow};
+use netlink_packet_route::link::{LinkFlags, LinkHeader};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use crate::netlink::{self, Request};
 
 /// A network namespace with a loopback device that is up, and nothing else. It ends
 /// with the thread that lives in it, and that with this handle.
@@ -106,45 +103,19 @@ fn enter() -> Result<(UdpSocket, u64, SocketAddr)> {
     Ok((socket, inode, source))
 }
 
-/// Sets the flag `IFF_UP` of the first device, which is the loopback device.
-fn raise_loopback() -> Result<()> {
-    /// `include/uapi/linux/netlink.h`, `rtnetlink.h` and `if.h`.
+/// Brings up the loopback device.
+fn raise_loopback() -> std::io::Result<()> {
+    /// `include/uapi/linux/rtnetlink.h`.
     const RTM_NEWLINK: u16 = 16;
-    const NLMSG_ERROR: u16 = 2;
-    const NLM_F_REQUEST_ACK: u16 = 1 | 4;
-    const IFF_UP: u32 = 1;
-    /// `struct nlmsghdr` and `struct ifinfomsg`.
-    const LEN: u32 = 16 + 16;
     /// `LOOPBACK_IFINDEX`, `include/net/flow.h`.
     const LOOPBACK: u32 = 1;
 
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        // `NETLINK_ROUTE` is 0.
-        None,
-    )?;
-    let kind = u32::from(RTM_NEWLINK) | u32::from(NLM_F_REQUEST_ACK) << 16;
-    let kind = if cfg!(target_endian = "big") {
-        kind.rotate_left(16)
-    } else {
-        kind
-    };
-    // Length, kind and flags, sequence, port; family and type, index, flags, mask of flags.
-    let words = [LEN, kind, 1, 0, 0, LOOPBACK, IFF_UP, IFF_UP];
-    let message: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
-    let kernel = SocketAddrNetlink::new(0, 0);
-    sendto(&socket, &message, SendFlags::empty(), &kernel)?;
-    let mut reply = [0; 128];
-    let (_, len) = recv(&socket, &mut reply, RecvFlags::empty())?;
-    let [_, _, _, _, k0, k1, .., e0, e1, e2, e3] = reply.first_chunk::<20>().context("reply")?;
-    let kind = u16::from_ne_bytes([*k0, *k1]);
-    let errno = i32::from_ne_bytes([*e0, *e1, *e2, *e3]);
-    ensure!(
-        len >= 20 && kind == NLMSG_ERROR,
-        "the kernel's answer makes no sense"
-    );
-    ensure!(errno == 0, "{}", std::io::Error::from_raw_os_error(-errno));
-    Ok(())
+    let mut link = LinkHeader::default();
+    link.index = LOOPBACK;
+    link.flags = LinkFlags::Up;
+    link.change_mask = LinkFlags::Up;
+    netlink::change(Request {
+        kind: RTM_NEWLINK,
+        body: link,
+    })
 }

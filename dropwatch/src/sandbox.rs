@@ -42,22 +42,10 @@ const REFUSED: &[c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
-    // Files.
+    // Ways around this filter.
+    libc::SYS_io_uring_setup,
     libc::SYS_openat2,
     libc::SYS_open_by_handle_at,
-    libc::SYS_unlinkat,
-    libc::SYS_renameat2,
-    libc::SYS_linkat,
-    libc::SYS_symlinkat,
-    libc::SYS_mkdirat,
-    libc::SYS_mknodat,
-    libc::SYS_truncate,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_setxattr,
-    libc::SYS_io_uring_setup,
     // What the files are in.
     libc::SYS_mount,
     libc::SYS_umount2,
@@ -67,7 +55,6 @@ const REFUSED: &[c_long] = &[
     libc::SYS_fsopen,
     libc::SYS_open_tree,
     libc::SYS_unshare,
-    libc::SYS_setns,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_quotactl,
@@ -92,9 +79,25 @@ const REFUSED: &[c_long] = &[
     libc::SYS_setdomainname,
 ];
 
+/// How files are changed, but for opening them.
+const CHANGING_FILES: &[c_long] = &[
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_mknodat,
+    libc::SYS_truncate,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+];
+
 /// The older forms, which newer architectures have not.
 #[cfg(target_arch = "x86_64")]
-const REFUSED_OLD: &[c_long] = &[
+const CHANGING_FILES_OLD: &[c_long] = &[
     libc::SYS_creat,
     libc::SYS_unlink,
     libc::SYS_rename,
@@ -106,11 +109,18 @@ const REFUSED_OLD: &[c_long] = &[
     libc::SYS_mknod,
     libc::SYS_chmod,
     libc::SYS_chown,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const REFUSED_OLD: &[c_long] = &[libc::SYS_renameat];
+const CHANGING_FILES_OLD: &[c_long] = &[libc::SYS_renameat];
+
+/// What a run needs beyond following drops.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Needs {
+    /// To enter network namespaces, which takes `CAP_SYS_ADMIN`.
+    pub(crate) namespaces: bool,
+    /// To make, rename and remove files, in anybody's folders.
+    pub(crate) files: bool,
+}
 
 /// What `bpf` still does: look up, update and delete elements of the maps that are open, and go
 /// from one to the next (`enum bpf_cmd` in the kernel's `include/uapi/linux/bpf.h`).
@@ -121,10 +131,10 @@ const BPF_COMMANDS: [u32; 4] = [1, 2, 3, 4];
 ///
 /// # Errors
 /// The kernel takes one of it not.
-pub(crate) fn enter() -> Result<()> {
+pub(crate) fn enter(needs: Needs) -> Result<()> {
     set_no_new_privs(true).context("giving up to gain privileges")?;
-    give_up_capabilities().context("giving up capabilities")?;
-    match apply_filter_all_threads(&filter()?) {
+    give_up_capabilities(needs).context("giving up capabilities")?;
+    match apply_filter_all_threads(&filter(needs)?) {
         // A kernel without CONFIG_SECCOMP_FILTER.
         Err(seccompiler::Error::Seccomp(error)) if is_missing(&error) => {
             log::info!("this kernel has no seccomp filters: {error}");
@@ -138,12 +148,15 @@ fn is_missing(error: &Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
 }
 
-fn give_up_capabilities() -> Result<()> {
+fn give_up_capabilities(needs: Needs) -> Result<()> {
     let held = capabilities(None)?.permitted;
     let mut kept = held & KEPT;
-    if !held.contains(CapabilitySet::BPF) {
-        // Where it stands for CAP_BPF.
+    // Without CAP_BPF it stands for that.
+    if needs.namespaces || !held.contains(CapabilitySet::BPF) {
         kept |= held & CapabilitySet::SYS_ADMIN;
+    }
+    if needs.files {
+        kept |= held & CapabilitySet::DAC_OVERRIDE;
     }
     // It takes CAP_SETPCAP, and matters only for programs that can't be started any more.
     for capability in (CapabilitySet::all() - kept).iter() {
@@ -164,13 +177,21 @@ fn give_up_capabilities() -> Result<()> {
     Ok(())
 }
 
-fn filter() -> Result<BpfProgram> {
-    let always = [REFUSED, REFUSED_OLD].concat();
+fn filter(needs: Needs) -> Result<BpfProgram> {
+    let mut always = REFUSED.to_vec();
+    if !needs.namespaces {
+        always.push(libc::SYS_setns);
+    }
+    if !needs.files {
+        always.extend([CHANGING_FILES, CHANGING_FILES_OLD].concat());
+    }
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
         always.into_iter().map(|call| (call, Vec::new())).collect();
-    rules.insert(libc::SYS_openat, opening_to_write(2)?);
-    #[cfg(target_arch = "x86_64")]
-    rules.insert(libc::SYS_open, opening_to_write(1)?);
+    if !needs.files {
+        rules.insert(libc::SYS_openat, opening_to_write(2)?);
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, opening_to_write(1)?);
+    }
     let command = |command| condition(0, SeccompCmpOp::Ne, u64::from(command));
     let commands = BPF_COMMANDS.into_iter().map(command);
     let other_commands = SeccompRule::new(commands.collect::<Result<_>>()?)?;
@@ -246,7 +267,7 @@ mod tests {
         fs::write(&old, "text").unwrap();
         let restricted = || {
             set_no_new_privs(true).unwrap();
-            apply_filter(&filter().unwrap()).unwrap();
+            apply_filter(&filter(Needs::default()).unwrap()).unwrap();
             assert_eq!(fs::read_to_string(&old).unwrap(), "text");
             assert!(is_refused(File::create(dir.path().join("new"))));
             assert!(is_refused(OpenOptions::new().append(true).open(&old)));

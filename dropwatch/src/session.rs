@@ -8,7 +8,7 @@ use std::{
     fmt::{self, Write as _},
     fs,
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -31,9 +31,10 @@ use crate::{
     btf::Btf,
     classify::Class,
     config::{Config, SummaryOptions, View},
+    counters::{Counters, Report, Wanted},
     decode::decode,
     enrich::{
-        Enricher,
+        Enricher, Host,
         reason::{BTF_FOLDER, ReasonNames},
     },
     explain::Kinds,
@@ -89,9 +90,13 @@ pub async fn run(config: &Config) -> Result<Account> {
         stacks,
         mut enricher,
     } = start(config)?;
+    let counters = start_counters(config, &filters, enricher.host())?;
     create_ready_file(config)?;
     // Before there are other threads: each has capabilities of its own.
-    sandbox::enter()?;
+    sandbox::enter(sandbox::Needs {
+        namespaces: config.counters != Wanted::None,
+        files: false,
+    })?;
 
     enricher.set_sample(config.sample);
     enricher.prepare();
@@ -121,6 +126,7 @@ pub async fn run(config: &Config) -> Result<Account> {
             sink: Sink::new(config),
             groups: Groups::new(by, max_groups as usize),
             kinds: config.explain.then(Kinds::new).transpose()?,
+            counters,
         },
     };
     session.run(signals).await
@@ -196,6 +202,32 @@ fn sources(options: &source::Options) -> Result<Sources> {
     Ok(sources)
 }
 
+/// Reads the counters of losses, if they are wanted: of the namespaces that the user names, or of
+/// all.
+fn start_counters(
+    config: &Config,
+    filters: &KernelFilters,
+    host: &mut Host,
+) -> Result<Option<Counters>> {
+    if config.counters == Wanted::None {
+        return Ok(None);
+    }
+    let netns = filters.netns.iter();
+    let mut named: Vec<(u32, Option<PathBuf>)> = netns
+        .filter_map(|(name, inode)| {
+            // Perhaps the only way to a namespace that neither has a name nor processes.
+            let path = name.contains('/').then(|| PathBuf::from(name));
+            Some(((*inode)?, path))
+        })
+        .collect();
+    for name in &config.filters.containers {
+        let namespaces = host.containers.find_container(name)?.namespaces;
+        named.extend(namespaces.into_iter().map(|inode| (inode, None)));
+    }
+    let has_names = !config.filters.netns.is_empty() || !config.filters.containers.is_empty();
+    Counters::start(host, has_names.then_some(&*named)).map(Some)
+}
+
 /// Prints the drop reasons of this kernel.
 ///
 /// # Errors
@@ -269,6 +301,7 @@ impl Session<'_> {
                 self.trace(&mut signals).await
             }
         };
+        self.records.end_counters();
         self.kernel.detach()?;
         let ended = match traced {
             Ok(Reader::Present) => self.drain_rest().await,
@@ -480,7 +513,8 @@ impl Session<'_> {
         }
         // Who gets to read the account has read the line that is partly out.
         account.printed += self.records.lines_pending();
-        self.records.print_account(&account);
+        let report = self.records.report_counters(account.seen);
+        self.records.print_account(&account, report.as_ref());
         self.flush_until(Instant::now() + LAST_LINES).await
     }
 
@@ -549,6 +583,11 @@ impl Session<'_> {
                 "{} packets on the wire in {} drops (GSO)",
                 counts.packets, counts.lines
             ));
+        }
+        if let Some(counters) = self.records.report_counters(account.seen) {
+            for line in counters.lines(self.config.counters) {
+                report(&line);
+            }
         }
         match self.kernel.skipped_probes()? {
             0 => {}
@@ -623,6 +662,8 @@ struct Records {
     groups: Groups,
     /// Kinds of the drops that were printed; `None` without `--explain`.
     kinds: Option<Kinds>,
+    /// The counters of losses; `None` if nobody wants them.
+    counters: Option<Counters>,
 }
 
 impl Records {
@@ -680,6 +721,9 @@ impl Records {
             counting.show(&record);
             return;
         }
+        if let (Sink::Lines { .. }, Some(counters)) = (&self.sink, &mut self.counters) {
+            counters.note(&record);
+        }
         match record.class {
             Class::Teardown if filters.hide_expected => self.counts.hidden_teardown += 1,
             Class::Expected if filters.hide_expected => self.counts.hidden_expected += 1,
@@ -699,6 +743,22 @@ impl Records {
                 Sink::Groups(counting) => counting.add(&mut self.groups, &record),
             },
         }
+    }
+
+    /// Reads the counters of losses for the last time.
+    fn end_counters(&mut self) {
+        if let Some(counters) = &mut self.counters {
+            counters.end();
+        }
+    }
+
+    /// What the counters of losses say of `seen` drops.
+    fn report_counters(&self, seen: u64) -> Option<Report> {
+        let groups = match self.sink {
+            Sink::Lines { .. } => None,
+            Sink::Groups(_) => Some(&self.groups),
+        };
+        Some(self.counters.as_ref()?.report(groups, seen))
     }
 
     /// Explains what was printed.
@@ -739,13 +799,17 @@ impl Records {
     }
 
     /// Prints the account, if the format has it on standard output.
-    fn print_account(&mut self, account: &Account) {
+    fn print_account(&mut self, account: &Account, report: Option<&Report>) {
+        let moved = report.map(|report| &*report.moved);
         match &mut self.sink {
             Sink::Lines { format, .. } => {
+                if let Some(moved) = moved {
+                    format.set_counters(moved);
+                }
                 self.output
                     .add_last(|line| format.write_account(account, line));
             }
-            Sink::Groups(counting) => counting.print_account(account, &mut self.output),
+            Sink::Groups(counting) => counting.print_account(account, moved, &mut self.output),
         }
     }
 

@@ -11,6 +11,7 @@ mod frames;
 pub mod judge;
 pub mod kernel;
 pub mod line;
+pub mod losses;
 pub mod netns;
 pub mod oracle;
 pub mod owners;

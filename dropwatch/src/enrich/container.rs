@@ -5,7 +5,7 @@
 
 pub mod identity;
 mod names;
-mod processes;
+pub(super) mod processes;
 mod tree;
 
 use std::{

@@ -332,6 +332,17 @@ impl NetnsNames {
         }
     }
 
+    /// Inode numbers and files of all namespaces that have a name.
+    pub(super) fn files(&self) -> Vec<(u32, PathBuf)> {
+        let files = self.folders.iter().flat_map(|folder| {
+            let names = folder.names().into_iter();
+            names.map(|name| folder.file(&name))
+        });
+        files
+            .filter_map(|file| Some((namespace_at(&file)?, file)))
+            .collect()
+    }
+
     /// Names in the folders, without Docker's.
     fn bound_names(&self) -> Vec<Vec<u8>> {
         let folders = self.folders.iter().filter(|folder| !folder.docker);

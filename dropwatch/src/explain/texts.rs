@@ -1,9 +1,9 @@
 //! The texts: `texts.toml`, which says at its top what an entry holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
 
 use crate::{
@@ -12,6 +12,9 @@ use crate::{
 };
 
 const FILE: &str = include_str!("texts.toml");
+
+/// Behind a counter that moves in some of the cases only.
+const PERHAPS: char = '?';
 
 /// How many names an error suggests.
 const SUGGESTIONS: usize = 5;
@@ -26,6 +29,11 @@ pub struct Entry {
     pub causes: Vec<String>,
     /// Counters that move with it, by the names that [`super::present`] knows.
     pub counters: Vec<String>,
+    /// Counters of the interface and its qdisc that move with it.
+    pub moves: Vec<String>,
+    /// Which of both do so in some of its cases only.
+    #[serde(skip)]
+    pub perhaps: FxHashSet<String>,
     /// What else counts or shows it.
     pub see: Vec<String>,
     /// Commands and settings that show more, or help.
@@ -59,11 +67,22 @@ impl Entry {
         for (own, common) in [
             (&mut self.causes, &group.causes),
             (&mut self.counters, &group.counters),
+            (&mut self.moves, &group.moves),
             (&mut self.see, &group.see),
             (&mut self.steps, &group.steps),
             (&mut self.sysctls, &group.sysctls),
         ] {
             own.extend_from_slice(common);
+        }
+    }
+
+    /// Takes off the question marks.
+    fn settle(&mut self) {
+        for counter in self.counters.iter_mut().chain(&mut self.moves) {
+            if let Some(name) = counter.strip_suffix(PERHAPS) {
+                *counter = name.to_owned();
+                self.perhaps.insert(counter.clone());
+            }
         }
     }
 
@@ -75,6 +94,18 @@ impl Entry {
     }
 }
 
+/// A counter of losses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Loss {
+    /// How it can move without a packet that is freed as a drop.
+    pub unseen: Option<String>,
+    /// The entry that says more.
+    pub explain: Option<String>,
+    /// Sockets to look at.
+    pub show: Option<Queues>,
+}
+
 /// The file as it is.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +113,10 @@ struct File {
     reason: BTreeMap<String, Entry>,
     site: BTreeMap<String, Entry>,
     group: BTreeMap<String, Entry>,
+    #[serde(default)]
+    counter: BTreeMap<String, Loss>,
+    #[serde(default)]
+    no_losses: BTreeSet<String>,
 }
 
 /// A reason or function, and what there is to say of it.
@@ -94,6 +129,7 @@ pub struct Texts {
     sites: BTreeMap<String, Entry>,
     /// Functions that mean the same as a site, and its name.
     also: FxHashMap<String, String>,
+    losses: BTreeMap<String, Loss>,
 }
 
 impl Texts {
@@ -110,11 +146,20 @@ impl Texts {
             reason: mut reasons,
             site: mut sites,
             group: groups,
+            counter: losses,
+            no_losses,
         } = toml::from_str(text)?;
         for (name, entry) in reasons.iter_mut().chain(&mut sites) {
             if let Some(group) = entry.group.take() {
                 let group = groups.get(&group);
                 entry.extend(group.with_context(|| format!("{name} is of no known group"))?);
+            }
+            entry.settle();
+            for counter in entry.counters.iter().chain(&entry.moves) {
+                ensure!(
+                    losses.contains_key(counter) || no_losses.contains(counter),
+                    "{name} has the counter {counter}, which is in no table"
+                );
             }
         }
         let mut also = FxHashMap::default();
@@ -131,6 +176,7 @@ impl Texts {
             reasons,
             sites,
             also,
+            losses,
         })
     }
 
@@ -177,6 +223,17 @@ impl Texts {
             reasons.chain(self.also.keys()).map(String::as_str),
             SUGGESTIONS,
         )
+    }
+
+    /// The counters of losses, by name.
+    pub fn losses(&self) -> impl Iterator<Item = (&str, &Loss)> {
+        self.losses.iter().map(|(name, loss)| (&**name, loss))
+    }
+
+    /// The counter of losses of this name.
+    #[must_use]
+    pub fn loss(&self, name: &str) -> Option<&Loss> {
+        self.losses.get(name)
     }
 
     /// All drop reasons, by name.

@@ -10,12 +10,15 @@ pub(super) mod source;
 use jiff::tz::TimeZone;
 
 use self::object::{
-    Object, are_plain, key, write_characters, write_kernel_address, write_number, write_plain,
-    write_text,
+    Object, are_plain, key, write_array, write_characters, write_kernel_address, write_number,
+    write_plain, write_text,
 };
-use super::{Format, TimestampStyle, text::direction_name, timestamp::TimestampWriter};
+use super::{
+    Format, TimestampStyle, summary::unescaped, text::direction_name, timestamp::TimestampWriter,
+};
 use crate::{
     account::Account,
+    counters::Moved,
     names::state_name,
     record::{Direction, DropRecord, Gso, Netns, Owner, SkbFields, Stack, Workload},
 };
@@ -26,6 +29,8 @@ pub(super) const SCHEMA: u32 = 1;
 /// Writes [`DropRecord`]s as JSON objects.
 pub struct JsonFormat {
     timestamp: TimestampWriter,
+    /// The member `counters` of the account; empty without one.
+    counters: Vec<u8>,
 }
 
 impl JsonFormat {
@@ -34,6 +39,7 @@ impl JsonFormat {
     pub fn new() -> Self {
         Self {
             timestamp: TimestampWriter::new(TimestampStyle::Utc, TimeZone::UTC),
+            counters: Vec::new(),
         }
     }
 }
@@ -107,13 +113,17 @@ impl Format for JsonFormat {
         line.push(b'\n');
     }
 
+    fn set_counters(&mut self, moved: &[Moved]) {
+        write_counters(moved, &mut self.counters);
+    }
+
     fn write_account(&mut self, account: &Account, line: &mut Vec<u8>) {
-        write_account(account, line);
+        write_account(account, &self.counters, line);
     }
 }
 
-/// Appends the object that closes the output.
-pub(super) fn write_account(account: &Account, line: &mut Vec<u8>) {
+/// Appends the object that closes the output, with what [`write_counters`] wrote.
+pub(super) fn write_account(account: &Account, counters: &[u8], line: &mut Vec<u8>) {
     let Account {
         seen,
         printed,
@@ -137,8 +147,55 @@ pub(super) fn write_account(account: &Account, line: &mut Vec<u8>) {
     object.number(key!("sampled_out"), Some(sampled_out));
     object.number(key!("limited"), Some(limited));
     object.number(key!("lost"), Some(lost));
+    if !counters.is_empty() {
+        object.member(key!("counters")).extend_from_slice(counters);
+    }
     object.close();
     line.push(b'\n');
+}
+
+/// Writes an array of the counters that moved.
+pub(super) fn write_counters(moved: &[Moved], text: &mut Vec<u8>) {
+    text.clear();
+    write_array(moved.iter(), text, write_moved);
+}
+
+fn write_moved(moved: &Moved, text: &mut Vec<u8>) {
+    let Moved {
+        name,
+        netns,
+        netns_inode,
+        interface,
+        qdisc,
+        count,
+        causes,
+        remark,
+    } = moved;
+    let mut object = Object::open(text);
+    object.word(key!("name"), Some(name));
+    object.value(key!("netns"), netns.as_deref(), write_name);
+    object.number(key!("netns_inode"), *netns_inode);
+    object.value(key!("if"), interface.as_deref(), write_name);
+    object.value(key!("qdisc"), qdisc.as_deref(), write_name);
+    object.number(key!("count"), Some(*count));
+    object.value(key!("causes"), causes.as_ref(), |causes, text| {
+        write_array(causes.iter(), text, |cause, text| {
+            let mut object = Object::open(text);
+            object.word(key!("by"), Some(&cause.by));
+            object.number(key!("drops"), Some(cause.drops));
+            let perhaps: &[u8] = if cause.perhaps { b"true" } else { b"false" };
+            object.member(key!("perhaps")).extend_from_slice(perhaps);
+            object.close();
+        });
+    });
+    object.number(key!("unexplained"), moved.unexplained());
+    object.word(key!("remark"), remark.as_deref());
+    object.close();
+}
+
+/// Writes a name that text has escaped.
+fn write_name(name: &str, text: &mut Vec<u8>) {
+    write_text(&unescaped(name), text);
 }
 
 fn write_gso(gso: Option<&Gso>, object: &mut Object<'_>) {

@@ -16,11 +16,15 @@ pub use json::JsonFormat;
 pub use places::{write_places, write_places_json};
 pub use summary::{JsonSummary, Summary, TextSummary};
 pub use text::{ExtraField, TextFormat, TextOptions};
+pub(crate) use text::{write_name, write_netns};
 pub use timestamp::TimestampStyle;
 
 use std::{fmt, io::Write as _};
 
-use crate::{account::Account, cli::SummaryFormat, config::SummaryOptions, record::DropRecord};
+use crate::{
+    account::Account, cli::SummaryFormat, config::SummaryOptions, counters::Moved,
+    record::DropRecord,
+};
 
 /// An output format.
 pub trait Format {
@@ -30,6 +34,9 @@ pub trait Format {
     /// Tells the columns of the terminal that lines go to, `None` for a pipe or
     /// a file. To be ignored by formats that are not for people.
     fn set_width(&mut self, _columns: Option<usize>) {}
+
+    /// Tells which counters moved, before the account is written.
+    fn set_counters(&mut self, _moved: &[Moved]) {}
 
     /// Appends the account, the last line, if the format has it there.
     fn write_account(&mut self, _account: &Account, _line: &mut Vec<u8>) {}

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     account::Account,
+    counters::Moved,
     groups::{Counts, Dimension},
     record::DropTime,
 };
@@ -29,6 +30,9 @@ pub trait Summary {
         group: Option<&[(Dimension, &str)]>,
         line: &mut Vec<u8>,
     );
+
+    /// Tells which counters moved, before the account is written.
+    fn set_counters(&mut self, _moved: &[Moved]) {}
 
     /// Appends the account, the last line, if the format has it there.
     fn write_account(&mut self, account: &Account, line: &mut Vec<u8>);
@@ -89,6 +93,7 @@ impl Summary for TextSummary {
 /// Groups as JSON objects, one on each line.
 pub struct JsonSummary {
     timestamp: TimestampWriter,
+    counters: Vec<u8>,
 }
 
 impl JsonSummary {
@@ -97,6 +102,7 @@ impl JsonSummary {
     pub fn new() -> Self {
         Self {
             timestamp: TimestampWriter::new(TimestampStyle::Utc, TimeZone::UTC),
+            counters: Vec::new(),
         }
     }
 }
@@ -136,13 +142,17 @@ impl Summary for JsonSummary {
         line.push(b'\n');
     }
 
+    fn set_counters(&mut self, moved: &[Moved]) {
+        json::write_counters(moved, &mut self.counters);
+    }
+
     fn write_account(&mut self, account: &Account, line: &mut Vec<u8>) {
-        json::write_account(account, line);
+        json::write_account(account, &self.counters, line);
     }
 }
 
 /// The bytes of a name, without what escapes them in text.
-fn unescaped(value: &str) -> Cow<'_, [u8]> {
+pub(super) fn unescaped(value: &str) -> Cow<'_, [u8]> {
     let Some((start, rest)) = value.split_once("\\x") else {
         return Cow::Borrowed(value.as_bytes());
     };

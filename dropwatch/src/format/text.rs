@@ -223,7 +223,7 @@ pub(super) fn write_owner(key: &str, owner: Option<&Owner<'_>>, line: &mut Vec<u
 }
 
 /// Appends the namespace's name or, where it has none, its inode number.
-pub(super) fn write_netns(key: &str, netns: Option<&Netns<'_>>, line: &mut Vec<u8>) {
+pub(crate) fn write_netns(key: &str, netns: Option<&Netns<'_>>, line: &mut Vec<u8>) {
     match netns {
         Some(Netns {
             name: Some(name), ..
@@ -242,7 +242,7 @@ pub(super) fn direction_name(direction: Direction) -> &'static str {
 }
 
 /// Appends a name that others may have chosen, `-` where it can't be known.
-pub(super) fn write_name(key: &str, name: Option<&[u8]>, line: &mut Vec<u8>) {
+pub(crate) fn write_name(key: &str, name: Option<&[u8]>, line: &mut Vec<u8>) {
     line.extend_from_slice(key.as_bytes());
     match name {
         Some(name) => write_escaped(name, line),

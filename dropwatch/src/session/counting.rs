@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::{
     account::Account,
     bpf::{KernelSide, StackReader},
+    counters::Moved,
     enrich::{Enricher, group},
     format::{Format, Summary, TextFormat, TextOptions},
     groups::{Counts, Groups},
@@ -124,8 +125,16 @@ impl Counting {
     }
 
     /// Prints the account, if the format has it among the groups.
-    pub(super) fn print_account(&mut self, account: &Account, output: &mut Output) {
+    pub(super) fn print_account(
+        &mut self,
+        account: &Account,
+        moved: Option<&[Moved]>,
+        output: &mut Output,
+    ) {
         if let To::Text(format) = &mut self.output {
+            if let Some(moved) = moved {
+                format.set_counters(moved);
+            }
             output.add_last(|line| format.write_account(account, line));
         }
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use clap::ValueEnum as _;
 use dropwatch::{
     account::Account,
+    counters::{Cause, Moved},
     format::{
         ExtraField, Format, JsonFormat, JsonSummary, Summary as _, TextFormat, TextOptions,
         TimestampStyle, write_dimension, write_places_json,
@@ -445,7 +446,12 @@ fn accounts_and_other_groups() {
     };
     let mut lines = Vec::new();
     JsonFormat::new().write_account(&account, &mut lines);
-    JsonSummary::new().write_account(&counted, &mut lines);
+    let mut summary = JsonSummary::new();
+    summary.set_counters(&[moved()]);
+    summary.write_account(&counted, &mut lines);
+    let mut drops = JsonFormat::new();
+    drops.set_counters(&[]);
+    drops.write_account(&account, &mut lines);
     let time = DropTime::default();
     JsonSummary::new().write(time, Counts::default(), None, &mut lines);
     let objects: Vec<Value> = serde_json::Deserializer::from_slice(&lines)
@@ -454,9 +460,55 @@ fn accounts_and_other_groups() {
         .expect("objects");
     objects.iter().for_each(validate);
     let types: Vec<&Value> = objects.iter().map(|object| &object["type"]).collect();
-    assert_eq!(types, ["account", "account", "group"]);
+    assert_eq!(types, ["account", "account", "account", "group"]);
     assert_eq!(objects[0]["printed"], 2);
     assert_eq!(objects[1]["counted"], 7);
+    assert!(objects[0].get("counters").is_none());
+    assert_eq!(objects[2]["counters"], json!([]));
+    expect![[r#"[{"name":"qdisc drops","netns":"blue room","netns_inode":4026532177,"if":"eth0","qdisc":"tbf","count":12,"causes":[{"by":"QDISC_DROP","drops":7,"perhaps":false},{"by":"__dev_queue_xmit","drops":2,"perhaps":true}],"unexplained":3,"remark":"why"}]"#]]
+        .assert_eq(&between(&lines, "\"counters\":", "}\n"));
+}
+
+/// What lies between two texts.
+fn between(lines: &[u8], start: &str, end: &str) -> String {
+    let text = String::from_utf8_lossy(lines);
+    let (_, rest) = text.split_once(start).expect("its start");
+    let (found, _) = rest.split_once(end).expect("its end");
+    found.to_owned()
+}
+
+fn moved() -> Moved {
+    let cause = |by: &str, drops, perhaps| Cause {
+        by: by.to_owned(),
+        drops,
+        perhaps,
+    };
+    Moved {
+        name: "qdisc drops".to_owned(),
+        netns: Some("blue\\x20room".to_owned()),
+        netns_inode: Some(4_026_532_177),
+        interface: Some("eth0".to_owned()),
+        qdisc: Some("tbf".to_owned()),
+        count: 12,
+        causes: Some(vec![
+            cause("QDISC_DROP", 7, false),
+            cause("__dev_queue_xmit", 2, true),
+        ]),
+        remark: Some("why".to_owned()),
+    }
+}
+
+#[test]
+fn a_counter_as_text() {
+    expect![[r"qdisc drops +12 netns=blue\x20room if=eth0 qdisc=tbf: QDISC_DROP 7, perhaps __dev_queue_xmit 2, 3 unexplained; why"]]
+        .assert_eq(&moved().to_string());
+    let without = Moved {
+        causes: None,
+        remark: None,
+        ..moved()
+    };
+    expect![[r"qdisc drops +12 netns=blue\x20room if=eth0 qdisc=tbf"]]
+        .assert_eq(&without.to_string());
 }
 
 #[test]

@@ -409,6 +409,11 @@ impl Drops {
         self.0.inode().to_string()
     }
 
+    /// A path to the namespace.
+    pub(crate) fn path(&self) -> String {
+        self.0.path().to_string_lossy().into_owned()
+    }
+
     /// Starts a summary of these drops, with `flags`.
     pub(crate) fn summary(&self, path: &Path, flags: &[&str]) -> Result<Dropwatch> {
         let netns = self.netns();

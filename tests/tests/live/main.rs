@@ -1,6 +1,7 @@
 //! The scenarios and the checks of the command line's behaviour, on the running kernel: needs root.
 
 mod checks;
+mod counters;
 mod doctor;
 mod explanations;
 mod json;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             .chain(places::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
+            .chain(counters::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

@@ -1,6 +1,10 @@
 //! Which containers live in which network namespace, by looking at all processes.
 
-use std::{fs, io, os::unix::ffi::OsStrExt as _, path::Path};
+use std::{
+    fs, io,
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+};
 
 use rustc_hash::FxHashMap;
 
@@ -123,6 +127,18 @@ impl Residents {
             None => self.others = true,
         }
     }
+}
+
+/// Inode numbers and files of the network namespaces of all processes below `proc`; most are there
+/// many times. Costs a system call for each process.
+pub(in crate::enrich) fn namespace_files(proc: &Path) -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = fs::read_dir(proc).into_iter().flatten();
+    let entries = entries.filter_map(Result::ok);
+    entries.filter_map(|entry| {
+        let is_process = entry.file_name().as_bytes().iter().all(u8::is_ascii_digit);
+        let path = is_process.then(|| entry.path())?;
+        Some((namespace_of(&path).ok()?, path.join("ns/net")))
+    })
 }
 
 /// Inode number of a process' network namespace.

@@ -3,9 +3,11 @@ use std::{collections::BTreeSet, path::Path};
 use super::*;
 use crate::{
     btf::Btf,
+    counters,
     enrich::reason::{BTF_FOLDER, ReasonNames},
     explain::present::Present,
     fixture,
+    proc_net::Tables,
 };
 
 fn texts() -> Texts {
@@ -121,6 +123,45 @@ fn every_counter_is_one_of_a_real_kernel() {
         }
     }
     assert!(known.len() > 60, "{}", known.len());
+}
+
+#[test]
+fn every_loss_is_a_counter_of_a_real_kernel() {
+    let tables = Tables::new(&fixture::proc("7.3").join("net"));
+    let texts = texts();
+    let mut not_of_tables = BTreeSet::new();
+    for (name, loss) in texts.losses() {
+        if tables.counter(name).is_none() {
+            not_of_tables.insert(name);
+        }
+        if let Some(entry) = &loss.explain {
+            let known = texts.reason(entry).or_else(|| texts.site(entry));
+            assert!(known.is_some(), "{name}: {entry}");
+        }
+    }
+    let of_interfaces: BTreeSet<&str> = counters::of_interfaces().collect();
+    assert_eq!(not_of_tables, of_interfaces);
+}
+
+#[test]
+fn what_moves_in_some_cases_only_is_marked() {
+    let texts = texts();
+    let reason = |name| texts.reason(name).unwrap().1;
+    let memory = reason("PROTO_MEM");
+    assert!(memory.counters.contains(&"TcpExtTCPRcvQDrop".to_owned()));
+    assert!(memory.perhaps.contains("TcpExtTCPRcvQDrop"));
+    assert!(!memory.perhaps.contains("UdpMemErrors"));
+    let queue = reason("QDISC_DROP");
+    assert_eq!(queue.moves, ["qdisc drops", "interface tx_dropped"]);
+    assert!(queue.perhaps.contains("IpOutDiscards"));
+    assert!(!queue.perhaps.contains("qdisc drops"));
+}
+
+#[test]
+fn a_counter_that_is_in_no_table_is_refused() {
+    let broken = FILE.replacen("\"UdpNoPorts\"", "\"UdpNoPort\"", 1);
+    let error = Texts::parse(&broken).unwrap_err();
+    assert!(error.to_string().contains("UdpNoPort"), "{error}");
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! What `--counters` does as a program.
+
+use std::{path::Path, thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use dropwatch_tests::{
+    dropwatch::Dropwatch,
+    losses,
+    netns::NamedNetns,
+    run::Outcome,
+    traffic::{self, v4},
+    world::World,
+};
+use nix::sys::signal::Signal;
+
+use crate::checks::{Check, Drops, SOON};
+
+/// All checks.
+pub(crate) const ALL: &[(&str, Check)] = &[
+    ("counters/explained_and_not", |path| {
+        losses::check(path).map(|()| Outcome::Passed)
+    }),
+    ("counters/summary_tells_unasked", summary_tells_unasked),
+    ("counters/filters_are_told", filters_are_told),
+    ("counters/off_by_default", off_by_default),
+];
+
+/// Without filters a summary tells what its drops do not explain, in any namespace with a name.
+fn summary_tells_unasked(path: &Path) -> Result<Outcome> {
+    let world = World::new()?;
+    let named = NamedNetns::new(&world.subject)?;
+    let mut summary = Dropwatch::spawn(path, &["summary", "--by", "reason,at,netns,proto"])?;
+    summary.wait_ready()?;
+    world.subject.run(|| {
+        let local = |port| v4([127, 0, 0, 1], port);
+        traffic::udp(local(40500), local(9), 6, 10).map(drop)
+    })?;
+    let kept = world.subject.run(losses::fill_accept_queue)?;
+    thread::sleep(Duration::from_millis(300));
+    summary.signal(Signal::SIGINT)?;
+    let ended = summary.wait(SOON)?;
+    drop(kept);
+    ended.expect_status(0)?;
+    let told = format!("netns={}", named.name());
+    let has = |counter: &str| {
+        let mut lines = ended.stderr.lines();
+        lines.any(|line| line.contains(&format!("dropwatch: {counter} +")) && line.contains(&told))
+    };
+    ensure!(
+        has("TcpExtListenOverflows") && !has("UdpNoPorts"),
+        "the unexplained ones are to be told of: {}",
+        ended.stderr
+    );
+    ensure!(
+        ended
+            .stderr
+            .contains("more counters of losses moved, see them with --counters"),
+        "not said that there are more: {}",
+        ended.stderr
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Drops that a filter turns down explain nothing, and it is said so.
+fn filters_are_told(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let netns = drops.path();
+    let flags = [
+        "--counters",
+        "--netns",
+        &netns,
+        "--reason",
+        "NETFILTER_DROP",
+    ];
+    let mut dropwatch = Dropwatch::start(path, &flags)?;
+    drops.make(3)?;
+    // Not port 9, which a rule drops.
+    drops.make_at(10..11, 4)?;
+    thread::sleep(Duration::from_millis(300));
+    ensure!(dropwatch.is_running(), "{}", dropwatch.stderr());
+    let ended = dropwatch.stop()?;
+    ensure!(
+        ended.stderr.contains("UdpNoPorts +4") && ended.stderr.contains(": 4 unexplained\n"),
+        "4 datagrams to a closed port: {}",
+        ended.stderr
+    );
+    ensure!(
+        ended
+            .stderr
+            .contains("drops that were filtered, limited or lost explain none of them"),
+        "not said that filters are on: {}",
+        ended.stderr
+    );
+    Ok(Outcome::Passed)
+}
+
+fn off_by_default(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let mut dropwatch = Dropwatch::start(path, &["--netns", &drops.netns(), "-o", "json"])?;
+    drops.make_at(10..11, 4)?;
+    ensure!(dropwatch.is_running(), "{}", dropwatch.stderr());
+    let ended = dropwatch.stop()?;
+    ensure!(
+        !ended.stdout.contains("\"counters\"") && !ended.stderr.contains("UdpNoPorts"),
+        "nobody asked for counters: {}",
+        ended.stderr
+    );
+    Ok(Outcome::Passed)
+}
