@@ -92,7 +92,11 @@ impl Options {
         );
         Ok(Self {
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(DEFAULT_PORT),
+            port: if authority.as_str() == host {
+                DEFAULT_PORT
+            } else {
+                authority.port_u16().with_context(advice)?
+            },
             authority: authority.to_string(),
             path: match uri.path_and_query().map(ToString::to_string) {
                 Some(path) if path != "/" => path,
