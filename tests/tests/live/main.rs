@@ -3,7 +3,9 @@
 mod checks;
 mod doctor;
 mod explanations;
+mod fleet;
 mod json;
+mod packaging;
 mod summaries;
 mod top_checks;
 mod top_demo;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
             .chain(json::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
+            .chain(fleet::ALL)
+            .chain(packaging::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()
