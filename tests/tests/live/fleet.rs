@@ -370,7 +370,9 @@ fn strangers(path: &Path) -> Result<Outcome> {
         "a".repeat(1 << 20)
     );
     let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1000));
-    let garbage: Vec<u8> = (0..100_000_u32).map(|it| (it * 7919 >> 5) as u8).collect();
+    let garbage: Vec<u8> = (0..100_000_u32)
+        .map(|it| ((it * 7919) >> 5) as u8)
+        .collect();
     for request in [
         huge.as_bytes(),
         many.as_bytes(),
