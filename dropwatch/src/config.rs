@@ -773,6 +773,16 @@ mod tests {
     }
 
     #[test]
+    fn classes_come_as_records_with_their_callers() {
+        let served = |by| {
+            let config = config(&["serve", "--by", by]).unwrap();
+            (config.group_by(), config.stack_depth)
+        };
+        assert_eq!(served("reason,iface"), (by::REASON | by::DEVICE, 0));
+        assert_eq!(served("reason,class"), (0, classify::NEAR as u32));
+    }
+
+    #[test]
     fn wrong_values_name_the_flag() {
         let cases: &[(&[&str], &str)] = &[
             (&["--pid", "x"], "--pid"),
@@ -828,6 +838,12 @@ mod tests {
             (&["top", "--max-groups", "0"], "--max-groups"),
             (&["top", "-c", "1"], "-c"),
             (&["summary", "-c", "1"], "-c"),
+            (&["serve", "--by", "stack"], "dropwatch summary"),
+            (&["serve", "--max-series", "0"], "--max-series"),
+            (&["serve", "--max-series", "100001"], "100000"),
+            (&["serve", "--listen", "9466"], "--listen"),
+            (&["serve", "--otlp", "https://a"], "https"),
+            (&["serve", "--otlp-interval", "0s"], "--otlp-interval"),
             (&["--pid", "1", "summary"], "summary"),
             (&["--list-hooks", "--list-reasons"], "--list-reasons"),
             (&["doctor", "--pid", "1"], "--pid"),

@@ -8,6 +8,7 @@ pub mod dropwatch;
 pub mod filters;
 pub mod floods;
 mod frames;
+pub mod http;
 pub mod judge;
 pub mod kernel;
 pub mod line;

@@ -177,6 +177,55 @@ fn unpack_all(debs: &Path, into: &Path) -> Result<()> {
     fs::remove_dir_all(debs).with_context(|| format!("removing {}", debs.display()))
 }
 
+/// The package `name`, unpacked in the cache and not installed: nothing of it is started. It stays
+/// there; removing the folder `NAME-VERSION` brings it anew, from the first of `suites` that has
+/// it. `unpack` puts the package into a folder.
+pub fn unpacked(
+    name: &str,
+    suites: &[String],
+    unpack: fn(&Suite, &Package, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    if let Some(tree) = newest_unpacked(name)? {
+        return Ok(tree);
+    }
+    let _lock = cache::lock()?;
+    let (suite, package) = find(name, suites)?;
+    let tree = cache::dir()?.join(format!("{name}-{}", package.version));
+    // Not `with_extension`: a version has dots, too.
+    let parts = cache::dir()?.join(format!("{name}-{}.partial", package.version));
+    cache::empty_dir(&parts)?;
+    unpack(&suite, &package, &parts)?;
+    cache::rename(&parts, &tree)?;
+    Ok(tree)
+}
+
+fn newest_unpacked(name: &str) -> Result<Option<PathBuf>> {
+    let dir = cache::dir()?;
+    let entries = fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))?;
+    let prefix = format!("{name}-");
+    let mut versions = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        versions.extend(name.strip_prefix(&prefix).map(str::to_owned));
+    }
+    versions.retain(|version| !version.ends_with(".partial"));
+    let newest = versions.into_iter().max_by(|a, b| compare_versions(a, b));
+    Ok(newest.map(|version| dir.join(format!("{name}-{version}"))))
+}
+
+fn find(name: &str, suites: &[String]) -> Result<(Suite, Package)> {
+    for suite in suites {
+        // A suite that the mirror lacks is no reason to give up.
+        let Ok(suite) = Suite::open(suite) else {
+            continue;
+        };
+        if let Some(package) = suite.versions(name)?.into_iter().next() {
+            return Ok((suite, package));
+        }
+    }
+    bail!("no suite has the package {name}")
+}
+
 /// The machine's own suites, as `bookworm` and `bookworm-security`.
 pub fn own_suites() -> Result<Vec<String>> {
     let mut suites: Vec<_> = sources()?.into_iter().map(|source| source.suite).collect();

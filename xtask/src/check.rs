@@ -150,7 +150,8 @@ fn live_tests(toolchain: &Toolchain) -> Result<Counts> {
     cargo
         .args(["test", "--no-fail-fast", "--package", TESTS])
         .args(["--test", LIVE])
-        .env("DROPWATCH_BIN", dropwatch);
+        .env("DROPWATCH_BIN", dropwatch)
+        .env("DROPWATCH_PROMETHEUS", host_tools::prometheus()?);
     if !command::is_root() {
         let sudo = command::sudo("cargo xtask test")?;
         // Cargo itself stays the user's, only the tests run as root.

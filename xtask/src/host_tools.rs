@@ -1,7 +1,12 @@
 //! Programs of this machine that the live and the VM tests use, or take along into the guest.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use xtask::{apt, cache, command};
+use xtask::{
+    apt::{self, Suite},
+    cache, command,
+};
 
 /// A program and the Debian package that brings it.
 type Tool = (&'static str, &'static str);
@@ -21,6 +26,9 @@ const LIVE: &[Tool] = &[
 /// What the live tests need beside, to look at a terminal.
 const TERMINAL: &[Tool] = &[("tmux", "tmux")];
 
+/// What they look at the unit with. The package alone does not make systemd the init of a machine.
+const UNITS: &[Tool] = &[("systemd-analyze", "systemd")];
+
 /// What runs virtual machines, or goes into them.
 const VM: &[Tool] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -32,7 +40,14 @@ const VM: &[Tool] = &[
 
 /// Installs the packages of the programs that the live tests lack.
 pub(crate) fn ensure_live() -> Result<()> {
-    ensure(&[LIVE, TERMINAL])
+    ensure(&[LIVE, TERMINAL, UNITS])
+}
+
+/// The folder with Debian's `prometheus` and `promtool`. Installed, the package would start a
+/// service; so it is unpacked into the cache.
+pub(crate) fn prometheus() -> Result<PathBuf> {
+    let tree = apt::unpacked("prometheus", &apt::own_suites()?, Suite::unpack)?;
+    Ok(tree.join("usr/bin"))
 }
 
 /// Installs the packages of the programs that the VM tests lack.

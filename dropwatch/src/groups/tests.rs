@@ -98,6 +98,7 @@ fn values_are_written_as_in_lines() {
         "-",
         "4026531840",
         "-",
+        "drop",
         "-",
     ];
     assert_eq!(values(&UDP), expected);
@@ -115,6 +116,8 @@ fn what_is_not_known_is_a_dash() {
     };
     let mut expected = vec!["-"; Dimension::value_variants().len()];
     expected[3] = "arp";
+    // In doubt.
+    expected[11] = "drop";
     assert_eq!(values(&arp), expected);
     let v6 = GroupKey {
         short: ShortKey {

@@ -92,7 +92,11 @@ impl Options {
         );
         Ok(Self {
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(DEFAULT_PORT),
+            port: if authority.as_str() == host {
+                DEFAULT_PORT
+            } else {
+                authority.port_u16().with_context(advice)?
+            },
             authority: authority.to_string(),
             path: match uri.path_and_query().map(ToString::to_string) {
                 Some(path) if path != "/" => path,
@@ -179,13 +183,12 @@ async fn send(options: &Options, resolver: &mut Resolver, body: Vec<u8>) -> Resu
         ensure!(status.is_success(), "the collector answers {status}");
         anyhow::Ok(answer)
     };
+    tokio::pin!(exchange);
     let answer = tokio::select! {
-        answer = exchange => answer?,
-        // It has no more to do once there is an answer, which is then above.
-        result = connection => match result {
-            Ok(()) => bail!("the collector has closed the connection"),
-            Err(error) => return Err(error).context("talking to the collector"),
-        },
+        answer = &mut exchange => answer?,
+        // A collector may close it behind its answer, which then waits; if there is none, that is
+        // what the exchange says.
+        _ = connection => exchange.await?,
     };
     check(&answer)
 }

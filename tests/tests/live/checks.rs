@@ -390,6 +390,11 @@ impl Drops {
         Ok(Self(netns))
     }
 
+    /// The namespace that they are made in.
+    pub(crate) fn namespace(&self) -> &Netns {
+        &self.0
+    }
+
     pub(crate) fn make(&self, count: usize) -> Result<()> {
         self.make_at(9..10, count)
     }

@@ -4,7 +4,9 @@ mod checks;
 mod counters;
 mod doctor;
 mod explanations;
+mod fleet;
 mod json;
+mod packaging;
 mod places;
 mod privileges;
 mod summaries;
@@ -58,6 +60,8 @@ fn main() -> ExitCode {
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
             .chain(counters::ALL)
+            .chain(fleet::ALL)
+            .chain(packaging::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

@@ -1,0 +1,221 @@
+//! The files of `packaging/`: checked by the tools that will read them.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Parser as _;
+use dropwatch::{cli::Cli, config::Config};
+use dropwatch_tests::run::Outcome;
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::{checks::Check, fleet::prometheus_program};
+
+/// All checks.
+pub(crate) const ALL: &[(&str, Check)] = &[
+    ("packaging/rules", rules),
+    ("packaging/unit", unit),
+    ("packaging/daemon_set", daemon_set),
+    ("packaging/container", container),
+];
+
+/// The highest exposure that `systemd-analyze security` may find, in tenths: what is left are the
+/// capabilities, the network, and the processes that are looked at.
+const MOST_EXPOSURE: f64 = 3.0;
+
+fn packaging(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../packaging")
+        .join(file)
+}
+
+fn read(file: &str) -> Result<String> {
+    let path = packaging(file);
+    fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// What a command prints; fails with it if the command does.
+fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("starting {command:?}"))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    ensure!(output.status.success(), "{command:?}: {text}");
+    Ok(text)
+}
+
+/// Fails unless dropwatch takes these arguments.
+fn takes(args: &[&str]) -> Result<()> {
+    let args = [&["dropwatch"], args].concat();
+    let cli = Cli::try_parse_from(&args).with_context(|| format!("{args:?}"))?;
+    Config::new(cli).with_context(|| format!("{args:?}"))?;
+    Ok(())
+}
+
+fn rules(_: &Path) -> Result<Outcome> {
+    let promtool = |args: [&str; 2], file: &str| {
+        let mut command = Command::new(prometheus_program("promtool"));
+        output(command.args(args).arg(packaging(file)))
+    };
+    let checked = promtool(["check", "rules"], "prometheus/dropwatch.rules.yml")?;
+    promtool(["check", "config"], "prometheus/prometheus.example.yml")?;
+    promtool(["test", "rules"], "prometheus/dropwatch.rules.test.yml")?;
+    // Each alert has a test.
+    let tests = read("prometheus/dropwatch.rules.test.yml")?;
+    let rules = read("prometheus/dropwatch.rules.yml")?;
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: Vec<_> = alerts.collect();
+    ensure!(
+        checked.contains(&format!("{} rules found", alerts.len())),
+        "{checked}"
+    );
+    for alert in alerts {
+        let test = format!("alertname: {alert}\n        exp_alerts:");
+        ensure!(tests.contains(&test), "no test in which {alert} fires");
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The values of a unit's setting, those of several lines one behind the other.
+fn setting<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    lines.flat_map(str::split_whitespace).collect()
+}
+
+fn unit(path: &Path) -> Result<Outcome> {
+    let text = read("dropwatch.service")?;
+    // systemd looks whether the program is there.
+    let dir = tempfile::Builder::new().prefix("dwt-").tempdir()?;
+    let unit = dir.path().join("dropwatch.service");
+    let program = path.canonicalize()?;
+    fs::write(
+        &unit,
+        text.replace("/usr/bin/dropwatch", &program.to_string_lossy()),
+    )?;
+    let analyze = |args: &[&str]| output(Command::new("systemd-analyze").args(args).arg(&unit));
+    let said = analyze(&["verify"])?;
+    ensure!(said.trim().is_empty(), "systemd-analyze verify: {said}");
+    let security = analyze(&["security", "--offline=true", "--no-pager"])?;
+    let level = security
+        .lines()
+        .find_map(|line| line.split("exposure level for").nth(1));
+    let level = level.and_then(|level| level.split(": ").nth(1)?.split(' ').next()?.parse().ok());
+    let level: f64 = level.with_context(|| format!("no exposure level: {security}"))?;
+    ensure!(level <= MOST_EXPOSURE, "{level}: {security}");
+    let bounding = setting(&text, "CapabilityBoundingSet");
+    ensure!(
+        bounding == setting(&text, "AmbientCapabilities"),
+        "two sets of capabilities"
+    );
+    let start = setting(&text, "ExecStart");
+    let [_, args @ .., "$DROPWATCH_ARGS"] = &*start else {
+        anyhow::bail!("not what starts it: {start:?}");
+    };
+    takes(args)?;
+    let flags = text
+        .lines()
+        .find_map(|line| line.strip_prefix("#   DROPWATCH_ARGS="));
+    let flags = flags.context("an example of flags")?.split_whitespace();
+    takes(&args.iter().copied().chain(flags).collect::<Vec<_>>())?;
+    Ok(Outcome::Passed)
+}
+
+fn words(list: &Yaml) -> Vec<String> {
+    let list = list.as_vec().into_iter().flatten();
+    list.filter_map(|it| it.as_str().map(str::to_owned))
+        .collect()
+}
+
+fn names(list: &Yaml) -> BTreeSet<String> {
+    let list = list.as_vec().into_iter().flatten();
+    list.filter_map(|it| it["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn daemon_set(_: &Path) -> Result<Outcome> {
+    let documents = YamlLoader::load_from_str(&read("kubernetes/dropwatch.yaml")?)?;
+    let daemon_set = documents
+        .iter()
+        .find(|it| it["kind"].as_str() == Some("DaemonSet"));
+    let spec = &daemon_set.context("a DaemonSet")?["spec"];
+    let template = &spec["template"];
+    let labels = &template["metadata"]["labels"];
+    ensure!(
+        *labels == spec["selector"]["matchLabels"],
+        "the selector finds other pods"
+    );
+    let pod = &template["spec"];
+    let container = &pod["containers"][0];
+    let context = &container["securityContext"];
+    ensure!(
+        context["privileged"].is_badvalue(),
+        "a privileged container"
+    );
+    ensure!(
+        context["allowPrivilegeEscalation"].as_bool() == Some(false),
+        "escalation"
+    );
+    ensure!(
+        words(&context["capabilities"]["drop"]) == ["ALL"],
+        "all are dropped first"
+    );
+    let added = words(&context["capabilities"]["add"]).into_iter();
+    let added: Vec<_> = added.map(|name| format!("CAP_{name}")).collect();
+    let unit = read("dropwatch.service")?;
+    ensure!(
+        added == setting(&unit, "CapabilityBoundingSet"),
+        "not those of the unit: {added:?}"
+    );
+    ensure!(
+        names(&container["volumeMounts"]) == names(&pod["volumes"]),
+        "volumes and mounts"
+    );
+    for probe in ["livenessProbe", "readinessProbe"] {
+        let target = container[probe]["httpGet"]["path"].as_str();
+        ensure!(target == Some("/healthz"), "{probe}: {target:?}");
+    }
+    let args = words(&container["args"]);
+    let args: Vec<_> = args
+        .iter()
+        .map(|arg| arg.replace("$(NODE_IP)", "10.0.0.1"))
+        .collect();
+    takes(&args.iter().map(String::as_str).collect::<Vec<_>>())?;
+    Ok(Outcome::Passed)
+}
+
+fn container(path: &Path) -> Result<Outcome> {
+    let file = read("Containerfile")?;
+    let instruction = |name| file.lines().find_map(|line| line.strip_prefix(name));
+    ensure!(instruction("FROM ") == Some("scratch"), "not from scratch");
+    ensure!(
+        instruction("ENTRYPOINT ") == Some(r#"["/dropwatch"]"#),
+        "another entry point"
+    );
+    let args: Vec<String> = serde_json::from_str(instruction("CMD ").context("CMD")?)?;
+    takes(&args.iter().map(String::as_str).collect::<Vec<_>>())?;
+    // Nothing but the program is in the image, so it must need nothing else.
+    let release = path.components().any(|part| part.as_os_str() == "release");
+    if !release {
+        return Ok(Outcome::Ignored(
+            "a debug build needs the C library".to_owned(),
+        ));
+    }
+    let dir = tempfile::Builder::new().prefix("dwt-").tempdir()?;
+    fs::copy(path, dir.path().join("dropwatch"))?;
+    let said = output(
+        Command::new("chroot")
+            .arg(dir.path())
+            .args(["/dropwatch", "--version"]),
+    )?;
+    ensure!(said.starts_with("dropwatch "), "{said}");
+    Ok(Outcome::Passed)
+}
