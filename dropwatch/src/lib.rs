@@ -30,6 +30,7 @@ mod poll;
 pub mod preflight;
 mod private_netns;
 pub mod record;
+pub mod recording;
 pub mod session;
 mod shared_flag;
 mod system;

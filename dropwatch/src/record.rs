@@ -1,6 +1,9 @@
 //! The enriched drop: all that a format needs to know, and no I/O.
 
-use crate::{classify::Class, packet::Packet};
+use crate::{
+    classify::Class,
+    packet::{Capture, Packet},
+};
 
 /// One dropped packet with the names that belong to its numbers.
 ///
@@ -44,6 +47,8 @@ pub struct DropRecord<'a> {
     pub stack: Option<Stack<'a>>,
     /// Kernel address of the `struct sk_buff`.
     pub address: u64,
+    /// What no line shows.
+    pub origin: Origin<'a>,
 }
 
 impl DropRecord<'_> {
@@ -128,6 +133,30 @@ pub struct Workload<'a> {
     pub pod: Option<&'a [u8]>,
     /// The systemd unit.
     pub unit: Option<&'a [u8]>,
+    /// The container's whole id: what the start of an id in `--container` is compared
+    /// with. No line shows it.
+    pub container_id: Option<&'a [u8]>,
+}
+
+/// What a recording needs to be read again and filtered, and no line shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Number of the drop reason, subsystem in the high 16 bits.
+    pub reason: Option<u32>,
+    /// The bytes that [`DropRecord::packet`] was read from.
+    pub capture: Capture<'a>,
+    /// The control group that `--cgroup` goes by.
+    pub cgroup: Option<Cgroup<'a>>,
+}
+
+/// A control group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cgroup<'a> {
+    /// Its path from the top of the tree, as `/proc/PID/cgroup` gives it; empty for
+    /// the top.
+    pub path: &'a [u8],
+    /// Whether it is that of the packet's socket; otherwise of the task on the CPU.
+    pub of_socket: bool,
 }
 
 /// A point in time on two clocks.

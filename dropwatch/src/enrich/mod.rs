@@ -39,7 +39,7 @@ use crate::{
     decode::{Decoded, until_nul},
     filter::Filters,
     packet::{Capture, Packet, Part, Protocol, VlanTag},
-    record::{Device, DropRecord, Gso, Netns, Owner, SkbFields, TcpState},
+    record::{Cgroup, Device, DropRecord, Gso, Netns, Origin, Owner, SkbFields, TcpState},
 };
 
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
@@ -191,7 +191,8 @@ impl Enricher {
         let packet = parse(decoded);
         self.learn_owner(event);
         let flow = self.flow(event, &packet);
-        self.name(event, packet, flow, |source| match source {
+        let read = (packet, capture(decoded));
+        self.name(event, read, flow, |source| match source {
             StackSource::Id(id) => stack_of_id(id),
             StackSource::Frames => Some(decoded.frames().collect()),
         })
@@ -208,17 +209,19 @@ impl Enricher {
         stack_of_id: impl FnOnce(u32) -> Option<Vec<u64>>,
     ) -> DropRecord<'a> {
         self.learn_owner(event);
-        self.name(event, packet, None, |source| match source {
+        let read = (packet, Capture::default());
+        self.name(event, read, None, |source| match source {
             StackSource::Id(id) => stack_of_id(id),
             StackSource::Frames => None,
         })
     }
 
-    /// Adds the names that belong to the numbers of `event`.
+    /// Adds the names that belong to the numbers of `event`; `packet` is what was read of
+    /// `capture`.
     fn name<'a>(
         &'a mut self,
         event: &'a DropEvent,
-        packet: Packet,
+        (packet, capture): (Packet, Capture<'a>),
         flow: Option<(Option<u32>, Flow)>,
         frames: impl FnOnce(StackSource) -> Option<Vec<u64>>,
     ) -> DropRecord<'a> {
@@ -243,6 +246,8 @@ impl Enricher {
         };
         let netns = has(present::NETNS).then_some(event.netns);
         let cgroup = has(present::SOCKET_CGROUP).then_some(event.socket_cgroup);
+        self.host.containers.learn(cgroup, netns);
+        let containers = &self.host.containers;
         DropRecord {
             time: self.clock.time(event.time_ns),
             reason,
@@ -279,9 +284,19 @@ impl Enricher {
                 inode,
                 name: self.host.netns.name(inode),
             }),
-            workload: self.host.containers.describe(cgroup, netns),
+            workload: containers.known(cgroup, netns),
             stack: place.stack,
             address: event.skb,
+            origin: Origin {
+                reason: has(present::REASON).then_some(event.reason),
+                capture,
+                cgroup: cgroup
+                    .and_then(|id| containers.path(id))
+                    .map(|path| Cgroup {
+                        path,
+                        of_socket: true,
+                    }),
+            },
         }
     }
 }
@@ -302,11 +317,11 @@ fn owner_entry(event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
     }
 }
 
-/// Reads the captured headers.
-fn parse(decoded: &Decoded<'_>) -> Packet {
+/// What the kernel side captured.
+fn capture<'a>(decoded: &'a Decoded<'_>) -> Capture<'a> {
     let event = &decoded.event;
     let has = |bit| event.present & bit != 0;
-    let mut packet = Packet::parse(&Capture {
+    Capture {
         // The ethertype came with the rest of the sk_buff.
         ethertype: if has(present::SKB) {
             u16::from_be(event.ethertype)
@@ -319,11 +334,14 @@ fn parse(decoded: &Decoded<'_>) -> Packet {
         }),
         bytes: decoded.headers(),
         network_offset: usize::from(event.network_offset),
-    });
-    if packet.tuple.protocol == Protocol::Unknown && has(present::SOCKET) {
-        packet.tuple.protocol = Protocol::Family(event.socket_family);
     }
-    packet
+}
+
+/// Reads the captured headers.
+fn parse(decoded: &Decoded<'_>) -> Packet {
+    let event = &decoded.event;
+    let family = (event.present & present::SOCKET != 0).then_some(event.socket_family);
+    Packet::of(&capture(decoded), family)
 }
 
 /// The state of the packet's socket, if that is one of TCP. Of requests and

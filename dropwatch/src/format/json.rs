@@ -64,6 +64,7 @@ impl Format for JsonFormat {
             workload,
             stack,
             address,
+            origin: _,
         } = record;
         let mut object = Object::open(line);
         object.number(key!("schema"), Some(SCHEMA));
@@ -192,6 +193,7 @@ fn write_workload(workload: &Workload<'_>, object: &mut Object<'_>) {
         container,
         pod,
         unit,
+        container_id: _,
     } = workload;
     object.text(key!("container"), *container);
     object.text(key!("pod"), *pod);

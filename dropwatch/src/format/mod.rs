@@ -3,7 +3,7 @@
 mod dimension;
 mod json;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod summary;
 mod text;
 mod timestamp;

@@ -67,6 +67,7 @@ impl Format for TextFormat {
             workload,
             stack,
             address,
+            origin: _,
         } = record;
         let start = line.len();
         self.timestamp.write(*time, line);
@@ -159,6 +160,7 @@ impl TextFormat {
             container,
             pod,
             unit,
+            container_id: _,
         } = workload;
         if container.is_some() {
             write_name(" container=", *container, line);
