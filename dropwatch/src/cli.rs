@@ -45,6 +45,7 @@ impl Cli {
             Some(Command::Summary(args)) => args.count.diagnostic.verbose,
             Some(Command::Top(args)) => args.count.diagnostic.verbose,
             Some(Command::Explain(_)) => 0,
+            Some(Command::Replay(args)) => args.verbose,
             Some(Command::Doctor(args)) => args.verbose,
         }
     }
@@ -61,6 +62,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Say what this kernel lets dropwatch do, what is missing, and the remedy
     Doctor(DoctorArgs),
+    /// Print recorded drops as they were printed, or filter and format them anew
+    Replay(ReplayArgs),
 }
 
 /// `dropwatch explain`
@@ -316,6 +319,76 @@ pub struct LineArgs {
     pub diagnostic: DiagnosticArgs,
 }
 
+/// `dropwatch replay`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = REPLAY_EXAMPLES, max_term_width = 100)]
+pub struct ReplayArgs {
+    /// Recordings (dropwatch -w FILE.dwr), or - for one on standard input
+    ///
+    /// The files of a run are put in their order, those of several runs are joined by time.
+    #[arg(value_name = "FILE|-", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Which drops to print.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// How to print drops
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub output: OutputFormat,
+
+    /// What the first column shows; local time is that of the host that recorded [default: local]
+    #[arg(short, long, value_enum, value_name = "STYLE", help_heading = "Output")]
+    pub timestamp: Option<TimestampStyle>,
+
+    /// Print more tokens, as +mark,+hash, or all
+    #[arg(
+        long,
+        value_name = "+FIELD,...",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub fields: Vec<String>,
+
+    /// Show at most this many callers [default: all that were recorded]
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "16",
+        conflicts_with = "no_stack",
+        help_heading = "Output"
+    )]
+    pub stack: Option<u32>,
+
+    /// Show no stack
+    #[arg(long, help_heading = "Output")]
+    pub no_stack: bool,
+
+    /// Stop after this many lines
+    #[arg(short, long, value_name = "N", help_heading = "Output")]
+    pub count: Option<u64>,
+
+    /// Explain each kind of drop that was printed, at the end, on standard error
+    ///
+    /// As dropwatch explain does, with the present values of this host, not of the one
+    /// that recorded.
+    #[arg(long, help_heading = "Diagnostics")]
+    pub explain: bool,
+
+    /// Say what is done and why; twice for more
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Diagnostics")]
+    pub verbose: u8,
+}
+
 /// How drops are captured.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CaptureArgs {
@@ -545,6 +618,17 @@ the programs as any run does, sends itself a packet to a closed port in a networ
 namespace of its own, and looks whether the drop comes back.
 
 Exit status: 0 if dropwatch can run here, 1 if it can't.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  dropwatch -w drops.dwr                         record, and print as ever
+  dropwatch replay drops.dwr                     the same lines again, on any machine
+  dropwatch replay drops.dwr.* drops.dwr --port 443 -o json
+  zcat drops.dwr.gz | dropwatch replay - --hide-expected --fields +mark
+
+Filters mean what they mean live; --netns takes names and inode numbers. The account
+at the end is that of the run, with what these filters turned down. It needs no
+privileges and nothing of the host that recorded.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:

@@ -188,6 +188,7 @@ impl Config {
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
             Some(Command::Explain(_)) => bail!("explain captures nothing"),
+            Some(Command::Replay(_)) => bail!("replay captures nothing"),
             Some(Command::Doctor(args)) => Self::for_doctor(args),
         }
     }
@@ -329,15 +330,7 @@ impl Config {
             "--sample takes at least 1, which prints every drop"
         );
         ensure!(count != Some(0), "--count takes at least 1");
-        let stack_depth = match (no_stack, stack) {
-            (true, _) => 0,
-            (false, depth) => depth.unwrap_or(DEFAULT_STACK_DEPTH),
-        };
-        ensure!(
-            no_stack || (1..=MAX_STACK_DEPTH).contains(&stack_depth),
-            "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {stack_depth}; for none give \
-             --no-stack"
-        );
+        let stack_depth = stack_depth(no_stack, stack)?.unwrap_or(DEFAULT_STACK_DEPTH);
         Ok(Self {
             question: match (list_reasons, list_hooks) {
                 (true, _) => Some(Question::Reasons),
@@ -378,7 +371,22 @@ impl Config {
     }
 }
 
-fn line_format(
+/// Most callers that were asked for, 0 for none; `None` for what is usual.
+pub(crate) fn stack_depth(no_stack: bool, stack: Option<u32>) -> Result<Option<u32>> {
+    if no_stack {
+        return Ok(Some(0));
+    }
+    if let Some(depth) = stack {
+        ensure!(
+            (1..=MAX_STACK_DEPTH).contains(&depth),
+            "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {depth}; for none give --no-stack"
+        );
+    }
+    Ok(stack)
+}
+
+/// What lines look like.
+pub(crate) fn line_format(
     output: OutputFormat,
     timestamp: Option<TimestampStyle>,
     fields: &[String],

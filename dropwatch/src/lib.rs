@@ -31,6 +31,7 @@ pub mod preflight;
 mod private_netns;
 pub mod record;
 pub mod recording;
+pub mod replay;
 pub mod session;
 mod shared_flag;
 mod system;

@@ -6,11 +6,13 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, ReplayArgs},
     config::{Config, Question},
     doctor,
     explain::Explain,
-    heap, session,
+    heap,
+    replay::Replay,
+    session,
 };
 
 /// Exit status of wrong usage, as clap uses it.
@@ -26,6 +28,9 @@ fn main() -> ExitCode {
     if let Some(Command::Explain(args)) = &cli.command {
         return explain(&args.what);
     }
+    if let Some(Command::Replay(args)) = cli.command {
+        return replay(args);
+    }
     let config = match Config::new(cli) {
         Ok(config) => config,
         Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
@@ -40,6 +45,16 @@ fn explain(what: &[String]) -> ExitCode {
     match Explain::new(what).map(Explain::run) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
+        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
+    }
+}
+
+fn replay(args: ReplayArgs) -> ExitCode {
+    match Replay::new(args) {
+        Ok(replay) => match replay.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, ExitCode::FAILURE),
+        },
         Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
     }
 }

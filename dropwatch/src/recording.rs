@@ -29,6 +29,12 @@ const MAX_TEXT_BYTES: usize = 8 << 20;
 /// Most bytes of all stacks of a section, as lines show them.
 const MAX_STACK_BYTES: usize = 32 << 20;
 
+/// Most bytes that a section says of its host.
+const MAX_ABOUT_BYTES: usize = 8 << 10;
+
+/// Most drops that a run can have counted: 280 million million.
+const MAX_COUNT: u64 = 1 << 48;
+
 /// Most names of drop reasons.
 const MAX_REASONS: usize = 1 << 14;
 

@@ -485,10 +485,14 @@ impl Containers {
     }
 }
 
+/// Whether `text` can be the beginning of a container's id.
+pub(crate) fn is_id_prefix(text: &str) -> bool {
+    text.len() >= MIN_ID_PREFIX && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The container or pod whose id begins with `prefix`.
 fn by_id(prefix: &str, known: &BTreeMap<Target, Option<Vec<u8>>>) -> Result<Vec<Target>> {
-    let is_hex = prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if prefix.len() < MIN_ID_PREFIX || !is_hex {
+    if !is_id_prefix(prefix) {
         return Ok(Vec::new());
     }
     let begins = |target: &&Target| match target {

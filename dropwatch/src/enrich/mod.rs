@@ -38,8 +38,10 @@ use self::{
 use crate::{
     decode::{Decoded, until_nul},
     filter::Filters,
-    packet::{Capture, Packet, Part, Protocol, VlanTag},
-    record::{Cgroup, Device, DropRecord, Gso, Netns, Origin, Owner, SkbFields, TcpState},
+    packet::{Packet, Part, Protocol, VlanTag},
+    record::{
+        Cgroup, Device, DropRecord, Gso, Netns, Origin, Owner, PacketBytes, SkbFields, TcpState,
+    },
 };
 
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
@@ -191,11 +193,14 @@ impl Enricher {
         let packet = parse(decoded);
         self.learn_owner(event);
         let flow = self.flow(event, &packet);
-        let read = (packet, capture(decoded));
-        self.name(event, read, flow, |source| match source {
+        let record = self.name(event, packet, flow, |source| match source {
             StackSource::Id(id) => stack_of_id(id),
             StackSource::Frames => Some(decoded.frames().collect()),
-        })
+        });
+        DropRecord {
+            bytes: packet_bytes(decoded),
+            ..record
+        }
     }
 
     /// Names what the drops of a group have in common: `event` and `packet` as
@@ -209,19 +214,17 @@ impl Enricher {
         stack_of_id: impl FnOnce(u32) -> Option<Vec<u64>>,
     ) -> DropRecord<'a> {
         self.learn_owner(event);
-        let read = (packet, Capture::default());
-        self.name(event, read, None, |source| match source {
+        self.name(event, packet, None, |source| match source {
             StackSource::Id(id) => stack_of_id(id),
             StackSource::Frames => None,
         })
     }
 
-    /// Adds the names that belong to the numbers of `event`; `packet` is what was read of
-    /// `capture`.
+    /// Adds the names that belong to the numbers of `event`.
     fn name<'a>(
         &'a mut self,
         event: &'a DropEvent,
-        (packet, capture): (Packet, Capture<'a>),
+        packet: Packet,
         flow: Option<(Option<u32>, Flow)>,
         frames: impl FnOnce(StackSource) -> Option<Vec<u64>>,
     ) -> DropRecord<'a> {
@@ -289,7 +292,6 @@ impl Enricher {
             address: event.skb,
             origin: Origin {
                 reason: has(present::REASON).then_some(event.reason),
-                capture,
                 cgroup: cgroup
                     .and_then(|id| containers.path(id))
                     .map(|path| Cgroup {
@@ -297,6 +299,7 @@ impl Enricher {
                         of_socket: true,
                     }),
             },
+            bytes: None,
         }
     }
 }
@@ -317,31 +320,30 @@ fn owner_entry(event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
     }
 }
 
-/// What the kernel side captured.
-fn capture<'a>(decoded: &'a Decoded<'_>) -> Capture<'a> {
+/// The packet's bytes, as far as they were captured.
+fn packet_bytes<'a>(decoded: &'a Decoded<'_>) -> Option<PacketBytes<'a>> {
     let event = &decoded.event;
     let has = |bit| event.present & bit != 0;
-    Capture {
-        // The ethertype came with the rest of the sk_buff.
-        ethertype: if has(present::SKB) {
-            u16::from_be(event.ethertype)
-        } else {
-            0
-        },
+    has(present::SKB).then(|| PacketBytes {
+        head: decoded.headers(),
+        tail: &[],
+        network_offset: usize::from(event.network_offset),
+        original_len: None,
+        ethertype: u16::from_be(event.ethertype),
         vlan_tag: has(present::VLAN).then(|| VlanTag {
             tpid: u16::from_be(event.vlan_proto),
             tci: event.vlan_tci,
         }),
-        bytes: decoded.headers(),
-        network_offset: usize::from(event.network_offset),
-    }
+        pkt_type: has(present::PKT_TYPE).then_some(event.pkt_type),
+    })
 }
 
 /// Reads the captured headers.
 fn parse(decoded: &Decoded<'_>) -> Packet {
     let event = &decoded.event;
     let family = (event.present & present::SOCKET != 0).then_some(event.socket_family);
-    Packet::of(&capture(decoded), family)
+    let capture = packet_bytes(decoded).map(|bytes| bytes.capture());
+    Packet::of(&capture.unwrap_or_default(), family)
 }
 
 /// The state of the packet's socket, if that is one of TCP. Of requests and

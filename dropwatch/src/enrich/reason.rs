@@ -101,6 +101,42 @@ impl ReasonNames {
         this
     }
 
+    /// The names that were written down on another kernel, in a recording: those of its reasons
+    /// and of their subsystems, by number.
+    pub(crate) fn written_down<'a>(
+        reasons: impl IntoIterator<Item = (u32, &'a str)>,
+        subsystems: impl IntoIterator<Item = (u32, &'a str)>,
+    ) -> Self {
+        let names: FxHashMap<u32, Box<str>> = reasons
+            .into_iter()
+            .map(|(number, name)| (number, name.into()))
+            .collect();
+        let value_of = |name: &str| {
+            let found = names.iter().find(|(_, it)| ***it == *name);
+            found.map(|(number, _)| *number)
+        };
+        let subsystem = |(number, name): (u32, &str)| {
+            let name = name.to_owned();
+            let searched = true;
+            (number, Subsystem { name, searched })
+        };
+        Self {
+            has_reasons: !names.is_empty(),
+            consumed: value_of("SKB_CONSUMED"),
+            not_dropped_yet: value_of("SKB_NOT_DROPPED_YET"),
+            names,
+            subsystems: subsystems.into_iter().map(subsystem).collect(),
+            folder: PathBuf::new(),
+            number: String::new(),
+        }
+    }
+
+    /// The names of the subsystems, with their numbers, in no order.
+    pub(crate) fn subsystems(&self) -> impl Iterator<Item = (u32, &str)> {
+        let all = self.subsystems.iter();
+        all.map(|(&number, subsystem)| (number, subsystem.name.as_str()))
+    }
+
     /// Whether this kernel gives reasons at all (5.17 and later do).
     pub fn has_reasons(&self) -> bool {
         self.has_reasons

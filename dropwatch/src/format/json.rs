@@ -65,6 +65,7 @@ impl Format for JsonFormat {
             stack,
             address,
             origin: _,
+            bytes: _,
         } = record;
         let mut object = Object::open(line);
         object.number(key!("schema"), Some(SCHEMA));

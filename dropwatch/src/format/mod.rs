@@ -16,6 +16,8 @@ pub use timestamp::TimestampStyle;
 
 use std::{fmt, io::Write as _};
 
+use jiff::tz::TimeZone;
+
 use crate::{account::Account, cli::OutputFormat, record::DropRecord};
 
 /// An output format.
@@ -26,6 +28,10 @@ pub trait Format {
     /// Tells the columns of the terminal that lines go to, `None` for a pipe or
     /// a file. To be ignored by formats that are not for people.
     fn set_width(&mut self, _columns: Option<usize>) {}
+
+    /// Tells what local time is from here on, in place of the system's. To be ignored by
+    /// formats without local time.
+    fn set_zone(&mut self, _zone: TimeZone) {}
 
     /// Appends the account, the last line, if the format has it there.
     fn write_account(&mut self, _account: &Account, _line: &mut Vec<u8>) {}

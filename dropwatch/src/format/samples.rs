@@ -9,8 +9,8 @@ use crate::{
         samples::{Sample, garbled, sample},
     },
     record::{
-        Cgroup, Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, SkbFields,
-        Stack, TcpState, Workload,
+        Cgroup, Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes,
+        SkbFields, Stack, TcpState, Workload,
     },
 };
 
@@ -23,6 +23,9 @@ pub(crate) struct Parts {
     pub(crate) packet: Sample,
     pub(crate) family: Option<u16>,
     pub(crate) reason_number: u32,
+    pub(crate) tail: Vec<u8>,
+    pub(crate) original_len: Option<u32>,
+    pub(crate) pkt_type: Option<u8>,
     pub(crate) skb: Option<SkbFields>,
     pub(crate) gso: Option<Gso>,
     pub(crate) device: Option<(u32, Vec<u8>)>,
@@ -81,12 +84,20 @@ impl Parts {
             address: 0xffff_8881_0000_0000,
             origin: Origin {
                 reason: self.reason.map(|_| self.reason_number),
-                capture: self.packet.capture(),
                 cgroup: self.cgroup.as_ref().map(|(path, of_socket)| Cgroup {
                     path,
                     of_socket: *of_socket,
                 }),
             },
+            bytes: Some(PacketBytes {
+                head: &self.packet.bytes,
+                tail: &self.tail,
+                network_offset: self.packet.network_offset,
+                original_len: self.original_len,
+                ethertype: self.packet.ethertype,
+                vlan_tag: self.packet.vlan_tag,
+                pkt_type: self.pkt_type,
+            }),
         }
     }
 }
@@ -135,6 +146,7 @@ prop_compose! {
         reason in prop::option::of(Just("openvswitch:LAST_ACTION")),
         packet in packet(),
         (family, reason_number) in any::<(Option<u16>, u32)>(),
+        (tail, original_len, pkt_type) in any::<(Vec<u8>, Option<u32>, Option<u8>)>(),
         cgroup in prop::option::of((name(), any::<bool>())),
         class in prop::sample::select(vec![
             Class::Drop, Class::Refused, Class::Teardown, Class::Expected,
@@ -150,7 +162,7 @@ prop_compose! {
     ) -> Parts {
         let time = DropTime { boot_ns, unix_ns };
         Parts {
-            time, reason, class, sample, packet, family, reason_number, cgroup, skb, gso, device, direction, state, pid, comm, owner,
+            time, reason, class, sample, packet, family, reason_number, tail, original_len, pkt_type, cgroup, skb, gso, device, direction, state, pid, comm, owner,
             netns, workload, stack,
         }
     }

@@ -5,6 +5,8 @@ mod fields;
 pub(in crate::format) mod packet;
 
 pub use self::fields::ExtraField;
+use jiff::tz::TimeZone;
+
 use self::fields::FieldSet;
 use super::{Format, TimestampStyle, append, timestamp::TimestampWriter};
 use crate::{
@@ -35,7 +37,7 @@ impl TextFormat {
     /// A format with `options`; local time is that of the system's time zone.
     pub fn new(options: &TextOptions) -> Self {
         Self {
-            timestamp: TimestampWriter::new(options.timestamp, jiff::tz::TimeZone::system()),
+            timestamp: TimestampWriter::new(options.timestamp, TimeZone::system()),
             fields: options.fields.as_slice().into(),
             width: options.width,
         }
@@ -45,6 +47,10 @@ impl TextFormat {
 impl Format for TextFormat {
     fn set_width(&mut self, columns: Option<usize>) {
         self.width = columns;
+    }
+
+    fn set_zone(&mut self, zone: TimeZone) {
+        self.timestamp.set_zone(zone);
     }
 
     fn write(&mut self, record: &DropRecord<'_>, line: &mut Vec<u8>) {
@@ -68,6 +74,7 @@ impl Format for TextFormat {
             stack,
             address,
             origin: _,
+            bytes: _,
         } = record;
         let start = line.len();
         self.timestamp.write(*time, line);

@@ -9,8 +9,8 @@ pub const MAJOR: u16 = 1;
 /// Counts what was added since [`MAJOR`] changed: older readers skip it.
 pub const MINOR: u16 = 0;
 
-/// [`MAGIC`] and the two versions.
-const PREAMBLE_LEN: usize = MAGIC.len() + 4;
+/// [`MAGIC`], the two versions, and the checksum of both.
+const PREAMBLE_LEN: usize = MAGIC.len() + 8;
 
 /// Length of the payload, checksum, kind.
 const HEAD_LEN: usize = 9;
@@ -20,9 +20,11 @@ pub(super) const MAX_PAYLOAD: usize = 1 << 18;
 
 /// Appends what a section starts with.
 pub(super) fn begin_section(out: &mut Vec<u8>) {
+    let [a, b] = MAJOR.to_le_bytes();
+    let [c, d] = MINOR.to_le_bytes();
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&MAJOR.to_le_bytes());
-    out.extend_from_slice(&MINOR.to_le_bytes());
+    out.extend_from_slice(&[a, b, c, d]);
+    out.extend_from_slice(&checksum(&[&MAGIC, &[a, b, c, d]]).to_le_bytes());
 }
 
 /// Appends a frame with the payload that `write` appends.
@@ -37,7 +39,7 @@ pub(super) fn append(kind: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8
         "a payload too long to be read"
     );
     let len = payload.len() as u32;
-    let checksum = checksum(kind, payload);
+    let checksum = checksum(&[&[kind], payload]);
     if let Some(head) = out.get_mut(start..body) {
         head[..4].copy_from_slice(&len.to_le_bytes());
         head[4..8].copy_from_slice(&checksum.to_le_bytes());
@@ -45,11 +47,10 @@ pub(super) fn append(kind: u8, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8
     }
 }
 
-/// CRC-32 (that of Ethernet and gzip) of kind and payload.
-fn checksum(kind: u8, payload: &[u8]) -> u32 {
+/// CRC-32 (that of Ethernet and gzip) of all parts.
+fn checksum(parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&[kind]);
-    hasher.update(payload);
+    parts.iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 
@@ -84,16 +85,19 @@ pub(super) fn scan(bytes: &[u8]) -> (Scanned<'_>, usize) {
     let Some(payload) = rest.get(..len) else {
         return (Scanned::Incomplete, 0);
     };
-    if checksum(kind, payload) != u32::from_le_bytes([e, f, g, h]) {
+    if checksum(&[&[kind], payload]) != u32::from_le_bytes([e, f, g, h]) {
         return (Scanned::Broken, 0);
     }
     (Scanned::Frame { kind, payload }, HEAD_LEN + len)
 }
 
 fn scan_preamble(bytes: &[u8]) -> (Scanned<'_>, usize) {
-    let Some(&[a, b, c, d]) = bytes.get(MAGIC.len()..PREAMBLE_LEN) else {
+    let Some(&[a, b, c, d, e, f, g, h]) = bytes.get(MAGIC.len()..PREAMBLE_LEN) else {
         return (Scanned::Incomplete, 0);
     };
+    if checksum(&[&MAGIC, &[a, b, c, d]]) != u32::from_le_bytes([e, f, g, h]) {
+        return (Scanned::Broken, 0);
+    }
     let section = Scanned::Section {
         major: u16::from_le_bytes([a, b]),
         minor: u16::from_le_bytes([c, d]),

@@ -1,22 +1,23 @@
 //! A recording to records.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use minicbor::Decode;
 use rustc_hash::FxHashMap;
 
 use super::{
-    MAJOR, MAX_DEFINITIONS, MAX_REASONS, MAX_STACK_BYTES, MAX_TEXT_BYTES,
+    MAJOR, MAX_ABOUT_BYTES, MAX_COUNT, MAX_DEFINITIONS, MAX_REASONS, MAX_STACK_BYTES,
+    MAX_TEXT_BYTES,
     frame::{self, Scanned, scan},
     kind,
     wire::{About, ClockFrame, DropFrame, PacketFrame, ReasonName, Reasons, Tally},
 };
 use crate::{
     classify::Class,
-    packet::{Capture, Packet, VlanTag},
+    packet::{Packet, VlanTag},
     record::{
-        Cgroup, Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, SkbFields,
-        Stack, TcpState, Workload,
+        Cgroup, Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes,
+        SkbFields, Stack, TcpState, Workload,
     },
 };
 
@@ -46,7 +47,7 @@ pub enum Step {
     Section,
     /// A drop: [`Reader::record`].
     Record,
-    /// The account of the run so far, or at its end.
+    /// The account of a run at its end.
     Account(Tally),
     /// More bytes are needed.
     Hungry,
@@ -236,7 +237,7 @@ impl Reader {
                 self.current = Some(current);
                 Taken::Step(Step::Record)
             }),
-            kind::ACCOUNT => decode(payload).map(|tally| Taken::Step(Step::Account(tally))),
+            kind::ACCOUNT => read_account(payload).map(|tally| Taken::Step(Step::Account(tally))),
             _ => {
                 self.damage.unknown += 1;
                 Ok(Taken::Nothing)
@@ -304,8 +305,39 @@ fn decode<'b, T: Decode<'b, ()>>(payload: &'b [u8]) -> Result<T, Nonsense> {
     Ok(minicbor::decode(payload)?)
 }
 
+fn read_account(payload: &[u8]) -> Result<Tally, Nonsense> {
+    let tally: Tally = decode(payload)?;
+    let Tally {
+        recorded,
+        seen,
+        printed,
+        hidden,
+        filtered,
+        sampled_out,
+        limited,
+        lost,
+    } = tally;
+    let counts = [
+        recorded,
+        seen,
+        printed,
+        hidden,
+        filtered,
+        sampled_out,
+        limited,
+        lost,
+    ];
+    match counts.iter().all(|count| *count <= MAX_COUNT) {
+        true => Ok(tally),
+        false => Err(Nonsense),
+    }
+}
+
 impl Section {
     fn set_about(&mut self, payload: &[u8]) -> Result<(), Nonsense> {
+        if payload.len() > MAX_ABOUT_BYTES {
+            return Err(Nonsense);
+        }
         self.about = decode(payload)?;
         Ok(())
     }
@@ -391,8 +423,10 @@ impl Section {
 
     fn read_drop(&self, payload: &[u8]) -> Result<Current, Nonsense> {
         let frame: DropFrame<'static> = decode(payload)?;
+        let bytes = frame.packet.as_ref().map(packet_bytes);
+        let capture = bytes.map(|bytes| bytes.capture());
         let current = Current {
-            packet: Packet::of(&capture(&frame.packet), frame.packet.family),
+            packet: Packet::of(&capture.unwrap_or_default(), frame.family),
             class: class(frame.class).ok_or(Nonsense)?,
             direction: optional(frame.direction, direction)?,
             frame,
@@ -431,6 +465,7 @@ impl Section {
             stack,
             address,
             cgroup,
+            family: _,
         } = frame;
         let text = |number| self.text(number);
         let workload = workload.unwrap_or_default();
@@ -489,7 +524,6 @@ impl Section {
             address: *address,
             origin: Origin {
                 reason: *reason,
-                capture: capture(captured),
                 cgroup: known(*cgroup, |cgroup| {
                     Some(Cgroup {
                         path: text(cgroup.path)?,
@@ -497,6 +531,7 @@ impl Section {
                     })
                 })?,
             },
+            bytes: captured.as_ref().map(packet_bytes),
         })
     }
 
@@ -547,24 +582,26 @@ fn direction(number: u8) -> Option<Direction> {
     }
 }
 
-fn capture<'a>(packet: &'a PacketFrame<'_>) -> Capture<'a> {
+fn packet_bytes<'a>(packet: &'a PacketFrame<'_>) -> PacketBytes<'a> {
     let PacketFrame {
         ethertype,
         network_offset,
-        bytes,
+        head,
         vlan_tpid,
         vlan_tci,
-        family: _,
+        pkt_type,
+        original_len,
+        tail,
     } = packet;
     let vlan = vlan_tpid.zip(*vlan_tci);
-    Capture {
-        ethertype: *ethertype,
-        vlan_tag: vlan.map(|(tpid, tci)| VlanTag { tpid, tci }),
-        bytes: match bytes {
-            Cow::Borrowed(bytes) => bytes,
-            Cow::Owned(bytes) => bytes,
-        },
+    PacketBytes {
+        head,
+        tail,
         // Behind all bytes if it is beyond what this machine can count.
         network_offset: usize::try_from(*network_offset).unwrap_or(usize::MAX),
+        original_len: *original_len,
+        ethertype: *ethertype,
+        vlan_tag: vlan.map(|(tpid, tci)| VlanTag { tpid, tci }),
+        pkt_type: *pkt_type,
     }
 }

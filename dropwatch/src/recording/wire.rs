@@ -87,7 +87,7 @@ pub(super) struct DropFrame<'a> {
     #[n(3)]
     pub(super) sample: Option<u32>,
     #[n(4)]
-    pub(super) packet: PacketFrame<'a>,
+    pub(super) packet: Option<PacketFrame<'a>>,
     #[n(5)]
     pub(super) skb: Option<Skb>,
     #[n(6)]
@@ -117,6 +117,9 @@ pub(super) struct DropFrame<'a> {
     pub(super) address: u64,
     #[n(18)]
     pub(super) cgroup: Option<CgroupFrame>,
+    /// Address family of the socket, where it is all that is known of the protocol.
+    #[n(19)]
+    pub(super) family: Option<u16>,
 }
 
 /// What was captured of the packet.
@@ -127,14 +130,17 @@ pub(super) struct PacketFrame<'a> {
     #[n(1)]
     pub(super) network_offset: u64,
     #[cbor(n(2), with = "minicbor::bytes")]
-    pub(super) bytes: Cow<'a, [u8]>,
+    pub(super) head: Cow<'a, [u8]>,
     #[n(3)]
     pub(super) vlan_tpid: Option<u16>,
     #[n(4)]
     pub(super) vlan_tci: Option<u16>,
-    /// Address family of the socket, where it is all that is known of the protocol.
     #[n(5)]
-    pub(super) family: Option<u16>,
+    pub(super) pkt_type: Option<u8>,
+    #[n(6)]
+    pub(super) original_len: Option<u32>,
+    #[cbor(n(7), with = "minicbor::bytes")]
+    pub(super) tail: Cow<'a, [u8]>,
 }
 
 #[derive(Clone, Copy, Debug, Encode, Decode)]
@@ -207,46 +213,39 @@ pub(super) struct CgroupFrame {
     pub(super) of_socket: bool,
 }
 
-/// The account of a run, up to here or at its end.
+/// The account of a run at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Tally {
-    /// Whether the run ended with it.
-    #[n(0)]
-    pub is_final: bool,
     /// Drops that were recorded.
-    #[n(1)]
+    #[n(0)]
     pub recorded: u64,
     /// Drops that the kernel side counted.
-    #[n(2)]
+    #[n(1)]
     pub seen: u64,
     /// Lines that reached standard output.
-    #[n(3)]
+    #[n(2)]
     pub printed: u64,
-    /// Drops of the class `teardown` that were hidden.
-    #[n(4)]
-    pub hidden_teardown: u64,
-    /// Drops of the class `expected` that were hidden.
-    #[n(5)]
-    pub hidden_expected: u64,
+    /// Drops of the classes that `--hide-expected` hides.
+    #[n(3)]
+    pub hidden: u64,
     /// Drops that a filter turned down.
-    #[n(6)]
+    #[n(4)]
     pub filtered: u64,
     /// Drops that `--sample` left out.
-    #[n(7)]
+    #[n(5)]
     pub sampled_out: u64,
     /// Drops past `--rate-limit` and `--count`.
-    #[n(8)]
+    #[n(6)]
     pub limited: u64,
     /// Drops without room in the buffer, or whose line could not be written.
-    #[n(9)]
+    #[n(7)]
     pub lost: u64,
 }
 
 impl Tally {
-    /// The tally of a run with this account, of which so many drops were recorded, and so many of
-    /// the class `teardown` hidden.
+    /// The tally of a run with this account, of which so many drops were recorded.
     #[must_use]
-    pub fn new(account: &Account, hidden_teardown: u64, recorded: u64, is_final: bool) -> Self {
+    pub fn new(account: &Account, recorded: u64) -> Self {
         let Account {
             seen,
             printed,
@@ -258,12 +257,10 @@ impl Tally {
             lost,
         } = *account;
         Self {
-            is_final,
             recorded,
             seen,
             printed,
-            hidden_teardown,
-            hidden_expected: hidden.saturating_sub(hidden_teardown),
+            hidden,
             filtered,
             sampled_out,
             limited,

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     classify::Class,
-    packet::{Packet, Protocol},
-    record::{Direction, DropRecord, DropTime, Origin, Stack, Workload},
+    packet::Protocol,
+    record::{Direction, DropRecord, DropTime, PacketBytes, Stack, Workload},
 };
 
 /// Bytes after which another section begins: what a damaged place can cost at most.
@@ -131,7 +131,7 @@ impl Recorder {
         self.section_len += (out.len() - start) as u64;
     }
 
-    /// Appends the account of the run so far, or at its end.
+    /// Appends the account of the run, at its end.
     pub fn write_account(&mut self, tally: &Tally, out: &mut Vec<u8>) {
         if self.section_len == 0 {
             self.begin_section(out);
@@ -182,6 +182,7 @@ impl Recorder {
             stack,
             address,
             origin,
+            bytes,
         } = *record;
         let names = &mut self.definitions;
         let mut number = |text: &[u8]| names.text(text, out);
@@ -190,7 +191,7 @@ impl Recorder {
             reason: reason.and(origin.reason),
             class: class_number(class),
             sample,
-            packet: packet_frame(&packet, &origin),
+            packet: bytes.map(packet_frame),
             skb: skb.map(|skb| Skb {
                 len: skb.len,
                 iif: skb.iif,
@@ -231,6 +232,10 @@ impl Recorder {
                 Stack::Unknown => 0,
             }),
             address,
+            family: match packet.tuple.protocol {
+                Protocol::Family(family) => Some(family),
+                Protocol::Unknown | Protocol::Ethertype(_) | Protocol::Ip(_) => None,
+            },
         }
     }
 }
@@ -255,19 +260,25 @@ fn workload_frame(
     (frame != WorkloadFrame::default()).then_some(frame)
 }
 
-/// What the packet is read from.
-fn packet_frame<'a>(packet: &Packet, origin: &Origin<'a>) -> PacketFrame<'a> {
-    let capture = &origin.capture;
+fn packet_frame(bytes: PacketBytes<'_>) -> PacketFrame<'_> {
+    let PacketBytes {
+        head,
+        tail,
+        network_offset,
+        original_len,
+        ethertype,
+        vlan_tag,
+        pkt_type,
+    } = bytes;
     PacketFrame {
-        ethertype: capture.ethertype,
-        network_offset: capture.network_offset as u64,
-        bytes: capture.bytes.into(),
-        vlan_tpid: capture.vlan_tag.map(|tag| tag.tpid),
-        vlan_tci: capture.vlan_tag.map(|tag| tag.tci),
-        family: match packet.tuple.protocol {
-            Protocol::Family(family) => Some(family),
-            Protocol::Unknown | Protocol::Ethertype(_) | Protocol::Ip(_) => None,
-        },
+        ethertype,
+        network_offset: network_offset as u64,
+        head: head.into(),
+        vlan_tpid: vlan_tag.map(|tag| tag.tpid),
+        vlan_tci: vlan_tag.map(|tag| tag.tci),
+        pkt_type,
+        original_len,
+        tail: tail.into(),
     }
 }
 
