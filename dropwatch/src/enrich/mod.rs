@@ -39,7 +39,7 @@ use crate::{
     decode::{Decoded, until_nul},
     filter::Filters,
     packet::{Capture, Packet, Part, Protocol, VlanTag},
-    record::{Device, DropRecord, Gso, Netns, Owner, SkbFields, TcpState},
+    record::{Device, DropRecord, Gso, Netns, Owner, PacketBytes, SkbFields, TcpState},
 };
 
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
@@ -191,10 +191,14 @@ impl Enricher {
         let packet = parse(decoded);
         self.learn_owner(event);
         let flow = self.flow(event, &packet);
-        self.name(event, packet, flow, |source| match source {
+        let record = self.name(event, packet, flow, |source| match source {
             StackSource::Id(id) => stack_of_id(id),
             StackSource::Frames => Some(decoded.frames().collect()),
-        })
+        });
+        DropRecord {
+            bytes: packet_bytes(decoded),
+            ..record
+        }
     }
 
     /// Names what the drops of a group have in common: `event` and `packet` as
@@ -282,6 +286,7 @@ impl Enricher {
             workload: self.host.containers.describe(cgroup, netns),
             stack: place.stack,
             address: event.skb,
+            bytes: None,
         }
     }
 }
@@ -302,6 +307,39 @@ fn owner_entry(event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
     }
 }
 
+/// The packet's bytes, as far as they were captured.
+fn packet_bytes<'a>(decoded: &'a Decoded<'_>) -> Option<PacketBytes<'a>> {
+    let event = &decoded.event;
+    let has = |bit| event.present & bit != 0;
+    let head = decoded.headers();
+    let captured = head.len() + decoded.tail.len();
+    let original_len = if head.is_empty() {
+        // It starts where its length begins to count.
+        Some(event.len)
+    } else {
+        let len = i64::from(event.len) + i64::from(event.data_offset);
+        let len = u32::try_from(len.max(captured as i64)).ok();
+        len.filter(|_| has(present::DATA_OFFSET))
+    };
+    has(present::SKB).then_some(PacketBytes {
+        head,
+        tail: decoded.tail,
+        network_offset: usize::from(event.network_offset).min(head.len()),
+        original_len,
+        ethertype: u16::from_be(event.ethertype),
+        vlan_tag: vlan_tag(event),
+        pkt_type: has(present::PKT_TYPE).then_some(event.pkt_type),
+    })
+}
+
+/// The VLAN tag that the kernel keeps outside of the frame.
+fn vlan_tag(event: &DropEvent) -> Option<VlanTag> {
+    (event.present & present::VLAN != 0).then(|| VlanTag {
+        tpid: u16::from_be(event.vlan_proto),
+        tci: event.vlan_tci,
+    })
+}
+
 /// Reads the captured headers.
 fn parse(decoded: &Decoded<'_>) -> Packet {
     let event = &decoded.event;
@@ -313,10 +351,7 @@ fn parse(decoded: &Decoded<'_>) -> Packet {
         } else {
             0
         },
-        vlan_tag: has(present::VLAN).then(|| VlanTag {
-            tpid: u16::from_be(event.vlan_proto),
-            tci: event.vlan_tci,
-        }),
+        vlan_tag: vlan_tag(event),
         bytes: decoded.headers(),
         network_offset: usize::from(event.network_offset),
     });

@@ -64,6 +64,7 @@ impl Format for JsonFormat {
             workload,
             stack,
             address,
+            bytes: _,
         } = record;
         let mut object = Object::open(line);
         object.number(key!("schema"), Some(SCHEMA));

@@ -75,6 +75,7 @@ impl Parts {
                 callers => Stack::Callers(callers),
             }),
             address: 0xffff_8881_0000_0000,
+            bytes: None,
         }
     }
 }

@@ -67,6 +67,7 @@ impl Format for TextFormat {
             workload,
             stack,
             address,
+            bytes: _,
         } = record;
         let start = line.len();
         self.timestamp.write(*time, line);
