@@ -295,6 +295,10 @@ pub struct LineArgs {
     #[arg(long, value_name = "N", help_heading = "Capture")]
     pub sample: Option<u32>,
 
+    /// Where packets go.
+    #[command(flatten)]
+    pub write: WriteArgs,
+
     /// How to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -387,6 +391,63 @@ pub struct ReplayArgs {
     /// Say what is done and why; twice for more
     #[arg(short, long, action = ArgAction::Count, help_heading = "Diagnostics")]
     pub verbose: u8,
+}
+
+/// How packets are written to a file.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Packets")]
+pub struct WriteArgs {
+    /// Write the packets to this file, for Wireshark (pcapng); - for standard output,
+    /// in place of lines
+    ///
+    /// Each with its line as a comment. A file of that name is replaced.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub write: Option<PathBuf>,
+
+    /// Most bytes of each packet that are written
+    ///
+    /// What lies in page fragments is never read, so that large packets are often
+    /// shorter.
+    #[arg(
+        short,
+        long,
+        value_name = "BYTES",
+        default_value_t = crate::config::DEFAULT_SNAPLEN,
+        requires = "write"
+    )]
+    pub snaplen: u32,
+
+    /// What the packets start with
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value_t,
+        requires = "write"
+    )]
+    pub link_type: LinkType,
+
+    /// Begin a new file when this one has so many bytes, as 100M; full ones become
+    /// FILE.1, FILE.2 and so on
+    #[arg(long, value_name = "SIZE", requires = "write")]
+    pub rotate: Option<String>,
+
+    /// Keep so many files, the one that is written included, and remove the oldest
+    #[arg(long, value_name = "N", requires = "rotate")]
+    pub keep: Option<u32>,
+}
+
+/// What packets in a file start with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LinkType {
+    /// What is best for where they go: exact for a file, cooked for standard output
+    #[default]
+    Auto,
+    /// What they have: an Ethernet header or, where there is none, the IP header
+    Exact,
+    /// All a Linux cooked header, so that programs that take one link type only
+    /// (tcpdump) can read them; the destination's MAC address is lost
+    Cooked,
 }
 
 /// How drops are captured.

@@ -4,12 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
-use dropwatch_common::limit::RateLimit;
+use dropwatch_common::{event::MAX_SNAPLEN, limit::RateLimit};
 
 use crate::{
     cli::{
-        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
-        ReportFormat, SummaryArgs, TopArgs,
+        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, LinkType, OutputFormat,
+        ReportFormat, SummaryArgs, TopArgs, WriteArgs,
     },
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
@@ -26,6 +26,13 @@ pub const MAX_STACK_DEPTH: u32 = 120;
 
 /// Size of the buffer unless the user says otherwise.
 pub(crate) const DEFAULT_BUFFER_SIZE: &str = "8M";
+
+/// Bytes of each packet that are written unless the user says otherwise: more than a
+/// page of linear data is rare.
+pub(crate) const DEFAULT_SNAPLEN: u32 = 4096;
+
+/// Least bytes after which a file is full.
+const MIN_ROTATE: u64 = 4096;
 
 /// How to see drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -76,6 +83,8 @@ pub struct Config {
     pub rate_limit: Option<RateLimit>,
     /// Of how many drops one is printed, at least 2.
     pub sample: Option<u32>,
+    /// Where packets are written, and how.
+    pub write: Option<Write>,
     /// Whether lost drops are a failure.
     pub fail_on_lost: bool,
     /// File with the kernel's BTF in place of the kernel's own.
@@ -84,6 +93,74 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     /// Whether to give the account while running.
     pub verbose: bool,
+}
+
+/// Where packets are written, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The file; `None` for standard output, where packets take the place of lines.
+    pub file: Option<PathBuf>,
+    /// Most bytes of each packet.
+    pub snaplen: u32,
+    /// Whether all packets get a Linux cooked header in place of what they have.
+    pub is_cooked: bool,
+    /// When to begin a new file.
+    pub rotation: Option<Rotation>,
+}
+
+/// When to begin a new file, and how many to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Bytes after which a file is full.
+    pub size: u64,
+    /// Most files, the one that is written included; `None` for all.
+    pub keep: Option<u32>,
+}
+
+impl Write {
+    fn new(args: WriteArgs) -> Result<Option<Self>> {
+        let WriteArgs {
+            write,
+            snaplen,
+            link_type,
+            rotate,
+            keep,
+        } = args;
+        let Some(path) = write else {
+            return Ok(None);
+        };
+        ensure!(!path.as_os_str().is_empty(), "--write takes a file, or -");
+        ensure!(
+            (1..=MAX_SNAPLEN as u32).contains(&snaplen),
+            "--snaplen takes 1 to {MAX_SNAPLEN} bytes, not {snaplen}"
+        );
+        ensure!(
+            keep != Some(0),
+            "--keep takes at least 1, the file that is written"
+        );
+        let file = (path.as_os_str() != "-").then_some(path);
+        let rotation = rotate.as_deref().map(parse_rotate).transpose()?;
+        ensure!(
+            file.is_some() || rotation.is_none(),
+            "--rotate takes a file: --write FILE"
+        );
+        Ok(Some(Self {
+            is_cooked: match link_type {
+                LinkType::Auto => file.is_none(),
+                LinkType::Exact => false,
+                LinkType::Cooked => true,
+            },
+            file,
+            snaplen,
+            rotation: rotation.map(|size| Rotation { size, keep }),
+        }))
+    }
+
+    /// Whether packets take the place of lines.
+    #[must_use]
+    pub fn is_to_stdout(&self) -> bool {
+        self.file.is_none()
+    }
 }
 
 /// What can be asked without tracing drops.
@@ -301,6 +378,7 @@ impl Config {
             buffer_size: parse_buffer_size(&buffer_size)?,
             rate_limit: None,
             sample: None,
+            write: None,
             fail_on_lost,
             kernel_btf,
             ready_file: diagnostic.ready_file,
@@ -319,6 +397,7 @@ impl Config {
             count,
             rate_limit,
             sample,
+            write,
             capture,
             explain,
             list_reasons,
@@ -331,7 +410,13 @@ impl Config {
         );
         ensure!(count != Some(0), "--count takes at least 1");
         let stack_depth = stack_depth(no_stack, stack)?.unwrap_or(DEFAULT_STACK_DEPTH);
+        let write = Write::new(write)?;
+        ensure!(
+            output == OutputFormat::Text || !write.as_ref().is_some_and(Write::is_to_stdout),
+            "--write - writes packets in place of lines: leave --output {output:?} out, or give a file",
+        );
         Ok(Self {
+            write,
             question: match (list_reasons, list_hooks) {
                 (true, _) => Some(Question::Reasons),
                 (false, true) => Some(Question::Hooks),
@@ -436,8 +521,8 @@ fn extra_fields(names: &[String]) -> Result<Vec<ExtraField>> {
 /// Largest buffer: the kernel takes its size as a power of two in 32 bits.
 const MAX_BUFFER_SIZE: u32 = 1 << 31;
 
-/// Size in bytes, rounded up to what the kernel takes: a power of two of pages.
-fn parse_buffer_size(text: &str) -> Result<u32> {
+/// Bytes, as `4096`, `512K`, `8M` or `1G`.
+fn parse_size(text: &str) -> Option<u64> {
     let split = text.len() - usize::from(text.ends_with(|it: char| "KkMmGg".contains(it)));
     let (digits, unit) = text.split_at(split);
     let factor = match unit {
@@ -446,8 +531,25 @@ fn parse_buffer_size(text: &str) -> Result<u32> {
         "M" | "m" => 1 << 20,
         _ => 1 << 30,
     };
-    let bytes = parse_number(digits)
-        .and_then(|number| number.checked_mul(factor))
+    parse_number(digits).and_then(|number| number.checked_mul(factor))
+}
+
+fn parse_rotate(text: &str) -> Result<u64> {
+    // As the bytes of a disk are often written, and 100MB is near enough to 100M.
+    let size = text.strip_suffix(['B', 'b']).unwrap_or(text);
+    parse_size(size)
+        .filter(|size| *size >= MIN_ROTATE)
+        .with_context(|| {
+            format!(
+                "--rotate takes a size from 4K on, as 100M or 1G, not '{}'",
+                text.escape_debug()
+            )
+        })
+}
+
+/// Size in bytes, rounded up to what the kernel takes: a power of two of pages.
+fn parse_buffer_size(text: &str) -> Result<u32> {
+    let bytes = parse_size(text)
         .filter(|bytes| (1..=u64::from(MAX_BUFFER_SIZE)).contains(bytes))
         .with_context(|| {
             format!(

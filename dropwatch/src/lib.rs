@@ -9,6 +9,7 @@
 pub mod account;
 pub mod bpf;
 pub mod btf;
+pub mod capture;
 pub mod classify;
 pub mod cli;
 pub mod config;

@@ -6,7 +6,7 @@ mod live;
 use std::{
     fmt::{self, Write as _},
     fs,
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     path::Path,
     time::Duration,
 };
@@ -24,8 +24,9 @@ use crate::{
     account::{Account, UserCounts},
     bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
     btf::Btf,
+    capture::{self, Capture},
     classify::Class,
-    config::{Config, View},
+    config::{Config, View, Write},
     decode::decode,
     enrich::{
         Enricher,
@@ -67,6 +68,11 @@ pub async fn run(config: &Config) -> Result<Account> {
     if matches!(config.view, View::Top(_)) {
         top::check()?;
     }
+    let packets_to_stdout = config.write.as_ref().is_some_and(Write::is_to_stdout);
+    ensure!(
+        !packets_to_stdout || !std::io::stdout().is_terminal(),
+        "--write -: standard output is a terminal; send it to a pipe or a file"
+    );
     let output = Output::stdout()?;
     let signals = Signals::new()?;
     let Tracing {
@@ -76,6 +82,7 @@ pub async fn run(config: &Config) -> Result<Account> {
         stacks,
         mut enricher,
     } = start(config)?;
+    let capture = Capture::open(config)?;
     create_ready_file(config)?;
 
     enricher.set_sample(config.sample);
@@ -99,7 +106,8 @@ pub async fn run(config: &Config) -> Result<Account> {
                 full_ns: 0,
             },
             counts: UserCounts::default(),
-            sink: Sink::new(&config.view),
+            sink: Sink::new(config),
+            capture,
             groups: Groups::new(by, max_groups),
             kinds: config.explain.then(Kinds::new).transpose()?,
         },
@@ -223,6 +231,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<Account> {
+        self.records.begin();
         let traced = match &self.config.view {
             View::Top(options) => self.watch(options).await,
             View::Lines { .. } | View::Summary(_) => self.trace(&mut signals).await,
@@ -245,8 +254,23 @@ impl Session<'_> {
                 Err(error)
             }
         };
+        let account = self.finish_capture(account);
         self.records.explain();
         account
+    }
+
+    /// Ends the file of `--write`, and says what is in it.
+    fn finish_capture(&mut self, ended: Result<Account>) -> Result<Account> {
+        let account = match &ended {
+            Ok(account) => *account,
+            Err(_) => self.account()?,
+        };
+        let Some(capture) = &mut self.records.capture else {
+            return ended;
+        };
+        let finished = capture.finish(&account);
+        report(&capture.report());
+        ended.and_then(|account| finished.map(|()| account))
     }
 
     /// Counts as lost what the kernel side recorded until it was detached.
@@ -333,7 +357,7 @@ impl Session<'_> {
                 result = self.transport.wait(drained), if self.records.may_take() => result?,
             }
             drained = self.drain();
-            if self.records.output.flush()? == Reader::Gone {
+            if self.records.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
             if self.records.is_done() {
@@ -348,7 +372,7 @@ impl Session<'_> {
         loop {
             let was_full = !self.records.may_take();
             let drained = self.drain();
-            if self.records.output.flush()? == Reader::Gone {
+            if self.records.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
             if drained == 0 && !was_full && !self.records.output.is_pending() {
@@ -518,10 +542,13 @@ enum Sink {
 }
 
 impl Sink {
-    fn new(view: &View) -> Self {
-        match view {
+    fn new(config: &Config) -> Self {
+        match &config.view {
             View::Lines { format, count } => Self::Lines {
-                format: format::new(format),
+                format: match &config.write {
+                    Some(write) if write.is_to_stdout() => Box::new(capture::pcapng(write, config)),
+                    _ => format::new(format),
+                },
                 room: *count,
             },
             View::Summary(options) => {
@@ -541,6 +568,8 @@ struct Records {
     tokens: Tokens,
     counts: UserCounts,
     sink: Sink,
+    /// The file of `--write`.
+    capture: Option<Capture>,
     /// What is counted; none where each drop becomes a line.
     groups: Groups,
     /// Kinds of the drops that were printed; `None` without `--explain`.
@@ -548,6 +577,22 @@ struct Records {
 }
 
 impl Records {
+    /// Adds what output begins with.
+    fn begin(&mut self) {
+        if let Sink::Lines { format, .. } = &mut self.sink {
+            self.output.add_first(|line| format.write_head(line));
+        }
+    }
+
+    /// Writes what waits, to the file of `--write` and, as much as its reader takes, to
+    /// standard output.
+    fn flush(&mut self) -> Result<Reader> {
+        if let Some(capture) = &mut self.capture {
+            capture.flush()?;
+        }
+        self.output.flush()
+    }
+
     /// Whether records can be taken: not while lines of others wait. Groups need no room.
     fn may_take(&self) -> bool {
         !matches!(self.sink, Sink::Lines { .. }) || !self.output.is_full()
@@ -613,6 +658,9 @@ impl Records {
                     self.counts.lines += 1;
                     self.counts.packets += record.packets();
                     self.output.add_line(|line| format.write(&record, line));
+                    if let Some(capture) = &mut self.capture {
+                        capture.add(&record, bytes);
+                    }
                     if let Some(kinds) = &mut self.kinds {
                         kinds.note(&record);
                     }

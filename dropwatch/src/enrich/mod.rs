@@ -324,17 +324,32 @@ fn owner_entry(event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
 fn packet_bytes<'a>(decoded: &'a Decoded<'_>) -> Option<PacketBytes<'a>> {
     let event = &decoded.event;
     let has = |bit| event.present & bit != 0;
-    has(present::SKB).then(|| PacketBytes {
-        head: decoded.headers(),
-        tail: &[],
-        network_offset: usize::from(event.network_offset),
-        original_len: None,
+    let head = decoded.headers();
+    let captured = head.len() + decoded.tail.len();
+    let original_len = if head.is_empty() {
+        // It starts where its length begins to count.
+        Some(event.len)
+    } else {
+        let len = i64::from(event.len) + i64::from(event.data_offset);
+        let len = u32::try_from(len.max(captured as i64)).ok();
+        len.filter(|_| has(present::DATA_OFFSET))
+    };
+    has(present::SKB).then_some(PacketBytes {
+        head,
+        tail: decoded.tail,
+        network_offset: usize::from(event.network_offset).min(head.len()),
+        original_len,
         ethertype: u16::from_be(event.ethertype),
-        vlan_tag: has(present::VLAN).then(|| VlanTag {
-            tpid: u16::from_be(event.vlan_proto),
-            tci: event.vlan_tci,
-        }),
+        vlan_tag: vlan_tag(event),
         pkt_type: has(present::PKT_TYPE).then_some(event.pkt_type),
+    })
+}
+
+/// The VLAN tag that the kernel keeps outside of the frame.
+fn vlan_tag(event: &DropEvent) -> Option<VlanTag> {
+    (event.present & present::VLAN != 0).then(|| VlanTag {
+        tpid: u16::from_be(event.vlan_proto),
+        tci: event.vlan_tci,
     })
 }
 

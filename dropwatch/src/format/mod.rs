@@ -2,6 +2,7 @@
 
 mod dimension;
 mod json;
+mod pcapng;
 #[cfg(test)]
 pub(crate) mod samples;
 mod summary;
@@ -10,6 +11,7 @@ mod timestamp;
 
 pub use dimension::write_dimension;
 pub use json::JsonFormat;
+pub use pcapng::{Host, PcapngFormat, PcapngOptions};
 pub use summary::{JsonSummary, Summary, TextSummary};
 pub use text::{ExtraField, TextFormat, TextOptions};
 pub use timestamp::TimestampStyle;
@@ -22,6 +24,9 @@ use crate::{account::Account, cli::OutputFormat, record::DropRecord};
 
 /// An output format.
 pub trait Format {
+    /// Appends what output begins with, if the format has such a thing.
+    fn write_head(&mut self, _line: &mut Vec<u8>) {}
+
     /// Appends one drop to `line`, final newline included.
     fn write(&mut self, record: &DropRecord<'_>, line: &mut Vec<u8>);
 

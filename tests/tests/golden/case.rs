@@ -110,7 +110,7 @@ fn event() -> DropEvent {
         socket_protocol: 0,
         pkt_type: 0,
         network_offset: 0,
-        padding: [0; 2],
+        data_offset: 0,
         comm: padded("flood"),
         owner_comm: [0; 16],
         ifname: padded("eth0"),
