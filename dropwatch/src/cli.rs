@@ -381,6 +381,10 @@ pub struct ReplayArgs {
     #[arg(short, long, value_name = "N", help_heading = "Output")]
     pub count: Option<u64>,
 
+    /// Where packets go.
+    #[command(flatten)]
+    pub write: WriteArgs,
+
     /// Explain each kind of drop that was printed, at the end, on standard error
     ///
     /// As dropwatch explain does, with the present values of this host, not of the one
@@ -398,24 +402,19 @@ pub struct ReplayArgs {
 #[command(next_help_heading = "Packets")]
 pub struct WriteArgs {
     /// Write the packets to this file, for Wireshark (pcapng); - for standard output,
-    /// in place of lines
+    /// in place of lines; a FILE.dwr is a recording, for dropwatch replay
     ///
-    /// Each with its line as a comment. A file of that name is replaced.
+    /// Packets have their line as a comment. A file of that name is replaced.
     #[arg(short, long, value_name = "FILE|-")]
     pub write: Option<PathBuf>,
 
-    /// Most bytes of each packet that are written
+    /// Most bytes of each packet that are written [default: 4096; of a recording 144,
+    /// which lines are made of]
     ///
     /// What lies in page fragments is never read, so that large packets are often
     /// shorter.
-    #[arg(
-        short,
-        long,
-        value_name = "BYTES",
-        default_value_t = crate::config::DEFAULT_SNAPLEN,
-        requires = "write"
-    )]
-    pub snaplen: u32,
+    #[arg(short, long, value_name = "BYTES", requires = "write")]
+    pub snaplen: Option<u32>,
 
     /// What the packets start with
     #[arg(

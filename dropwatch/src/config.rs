@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
-use dropwatch_common::{event::MAX_SNAPLEN, limit::RateLimit};
+use dropwatch_common::{
+    event::{HEADERS_LEN, MAX_SNAPLEN},
+    limit::RateLimit,
+};
 
 use crate::{
     cli::{
@@ -100,6 +103,8 @@ pub struct Config {
 pub struct Write {
     /// The file; `None` for standard output, where packets take the place of lines.
     pub file: Option<PathBuf>,
+    /// Whether that is a recording.
+    pub is_recording: bool,
     /// Most bytes of each packet.
     pub snaplen: u32,
     /// Whether all packets get a Linux cooked header in place of what they have.
@@ -117,8 +122,15 @@ pub struct Rotation {
     pub keep: Option<u32>,
 }
 
+/// What a recording's name ends in.
+const RECORDING: &str = "dwr";
+
 impl Write {
-    fn new(args: WriteArgs) -> Result<Option<Self>> {
+    /// Validates the flags; `None` without `--write`.
+    ///
+    /// # Errors
+    /// Names the flag whose value makes no sense, and what would.
+    pub(crate) fn new(args: WriteArgs) -> Result<Option<Self>> {
         let WriteArgs {
             write,
             snaplen,
@@ -130,9 +142,23 @@ impl Write {
             return Ok(None);
         };
         ensure!(!path.as_os_str().is_empty(), "--write takes a file, or -");
+        let is_recording = path
+            .extension()
+            .is_some_and(|it| it.eq_ignore_ascii_case(RECORDING));
+        let (least, usual) = match is_recording {
+            // What lines are made of.
+            true => (HEADERS_LEN as u32, HEADERS_LEN as u32),
+            false => (1, DEFAULT_SNAPLEN),
+        };
+        let snaplen = snaplen.unwrap_or(usual);
         ensure!(
-            (1..=MAX_SNAPLEN as u32).contains(&snaplen),
-            "--snaplen takes 1 to {MAX_SNAPLEN} bytes, not {snaplen}"
+            (least..=MAX_SNAPLEN as u32).contains(&snaplen),
+            "--snaplen takes {least} to {MAX_SNAPLEN} bytes, not {snaplen}"
+        );
+        ensure!(
+            !is_recording || link_type == LinkType::Auto,
+            "--link-type is for packets; {} is a recording",
+            path.display()
         );
         ensure!(
             keep != Some(0),
@@ -151,6 +177,7 @@ impl Write {
                 LinkType::Cooked => true,
             },
             file,
+            is_recording,
             snaplen,
             rotation: rotation.map(|size| Rotation { size, keep }),
         }))

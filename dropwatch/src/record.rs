@@ -181,18 +181,9 @@ pub struct Workload<'a> {
 pub struct Origin<'a> {
     /// Number of the drop reason, subsystem in the high 16 bits.
     pub reason: Option<u32>,
-    /// The control group that `--cgroup` goes by.
-    pub cgroup: Option<Cgroup<'a>>,
-}
-
-/// A control group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cgroup<'a> {
-    /// Its path from the top of the tree, as `/proc/PID/cgroup` gives it; empty for
-    /// the top.
-    pub path: &'a [u8],
-    /// Whether it is that of the packet's socket; otherwise of the task on the CPU.
-    pub of_socket: bool,
+    /// The control group of the packet's socket: its path from the top of the tree, as
+    /// `/proc/PID/cgroup` gives it; empty for the top.
+    pub cgroup: Option<&'a [u8]>,
 }
 
 /// A point in time on two clocks.

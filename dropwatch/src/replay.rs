@@ -16,13 +16,15 @@ use self::{
     runs::{Fate, Runs},
 };
 use crate::{
+    capture::{self, Capture},
     cli::ReplayArgs,
-    config::{line_format, stack_depth},
+    config::{Write, line_format, stack_depth},
     explain::Kinds,
     filter::{Filters, RecordFilters, Verdict},
     format::{self, Format, LineFormat},
     output::{Reader, terminal_width},
     record::{DropRecord, Stack},
+    recording::{About, Recorder},
 };
 
 /// Bytes of lines after which they are written.
@@ -37,6 +39,7 @@ pub struct Replay {
     /// Most callers that are shown, 0 for none; `None` for all that were recorded.
     stack_depth: Option<u32>,
     count: Option<u64>,
+    write: Option<Write>,
     explain: bool,
 }
 
@@ -55,18 +58,25 @@ impl Replay {
             stack,
             no_stack,
             count,
+            write,
             explain,
             verbose: _,
         } = args;
         ensure!(count != Some(0), "--count takes at least 1");
         let filters = Filters::new(filter)?;
         RecordFilters::new(&filters)?;
+        let write = Write::new(write)?;
+        ensure!(
+            !write.as_ref().is_some_and(Write::is_to_stdout),
+            "--write takes a file; replay has lines for standard output"
+        );
         Ok(Self {
             files,
             filters,
             format: line_format(output, timestamp, &fields)?,
             stack_depth: stack_depth(no_stack, stack)?,
             count,
+            write,
             explain,
         })
     }
@@ -83,6 +93,7 @@ impl Replay {
             .collect::<Result<Vec<_>>>()?;
         self.warn_of_stacks(&filters, &inputs);
         let mut printer = Printer {
+            capture: None,
             format: format::new(&self.format),
             utc_offset_s: None,
             lines: Vec::new(),
@@ -91,21 +102,54 @@ impl Replay {
             stack_depth: self.stack_depth,
         };
         let mut runs = Runs::default();
+        // A recording begins with what was read until then.
+        find_drops(&mut inputs, &mut printer, &mut runs)?;
+        printer.capture = self.open_capture(&inputs)?;
         let ended = print_all(&mut inputs, &mut printer, &mut runs)?;
         for (input, _) in &inputs {
             runs.add_damage(input);
         }
+        let account = runs.account(ended == Ended::Whole);
+        let written = match &mut printer.capture {
+            Some(capture) => {
+                capture.finish(&account)?;
+                Some(capture.report())
+            }
+            None => None,
+        };
         if ended == Ended::NoReader {
             return Ok(());
         }
-        let account = runs.account(ended == Ended::Whole);
         printer.format.write_account(&account, &mut printer.lines);
         if printer.flush()? == Reader::Gone {
             return Ok(());
         }
         runs.report(&account, ended == Ended::Whole);
+        if let Some(written) = written {
+            runs::say(&written);
+        }
         printer.explain();
         Ok(())
+    }
+
+    /// Creates the file of `--write`, if there is one. A recording tells of the first host.
+    fn open_capture(&self, inputs: &[(Input, RecordFilters<'_>)]) -> Result<Option<Capture>> {
+        Capture::open(self.write.as_ref(), &self.format, || {
+            let mut about = capture::about_this_run(0);
+            let (mut reasons, mut subsystems) = (Vec::new(), Vec::new());
+            if let Some((input, _)) = inputs.first() {
+                (reasons, subsystems) = input.reasons();
+                let first = input.about().cloned().unwrap_or_default();
+                about = About {
+                    run: about.run,
+                    section: 0,
+                    recorded: 0,
+                    flags: format!("{} ({})", first.flags, about.flags),
+                    ..first
+                };
+            }
+            Recorder::new(about, TimeZone::UTC, reasons, subsystems)
+        })
     }
 
     /// Says what can't be shown or looked at, for it was not recorded.
@@ -150,22 +194,8 @@ fn print_all(
     runs: &mut Runs,
 ) -> Result<Ended> {
     loop {
-        // What is there is seen before anything is waited for.
-        for (input, _) in inputs.iter_mut() {
-            while !input.is_ready() {
-                if input.needs_bytes() && printer.flush()? == Reader::Gone {
-                    return Ok(Ended::NoReader);
-                }
-                match input.go_on()? {
-                    Next::Account(run, tally) => runs.add_tally(run, tally),
-                    Next::Section => {
-                        if let Some(about) = input.about() {
-                            runs.add(about);
-                        }
-                    }
-                    Next::Other => {}
-                }
-            }
+        if find_drops(inputs, printer, runs)? == Reader::Gone {
+            return Ok(Ended::NoReader);
         }
         let waiting = inputs
             .iter_mut()
@@ -191,9 +221,37 @@ fn print_all(
     }
 }
 
+/// Goes on until it is known of each input which drop comes next.
+fn find_drops(
+    inputs: &mut [(Input, RecordFilters<'_>)],
+    printer: &mut Printer,
+    runs: &mut Runs,
+) -> Result<Reader> {
+    for (input, _) in inputs {
+        while !input.is_ready() {
+            // What is there is seen before anything is waited for.
+            if input.needs_bytes() && printer.flush()? == Reader::Gone {
+                return Ok(Reader::Gone);
+            }
+            match input.go_on()? {
+                Next::Account(run, tally) => runs.add_tally(run, tally),
+                Next::Section => {
+                    if let Some(about) = input.about() {
+                        runs.add(about);
+                    }
+                }
+                Next::Other => {}
+            }
+        }
+    }
+    Ok(Reader::Present)
+}
+
 /// From records to lines on standard output.
 struct Printer {
     format: Box<dyn Format>,
+    /// The file of `--write`.
+    capture: Option<Capture>,
     /// Local time that the format was told, in seconds from UTC.
     utc_offset_s: Option<i32>,
     /// Lines that wait.
@@ -222,7 +280,11 @@ impl Printer {
             self.utc_offset_s = Some(utc_offset_s);
             // An offset that is out of range is nobody's.
             let offset = Offset::from_seconds(utc_offset_s).unwrap_or(Offset::UTC);
-            self.format.set_zone(TimeZone::fixed(offset));
+            let zone = TimeZone::fixed(offset);
+            if let Some(capture) = &mut self.capture {
+                capture.set_zone(zone.clone());
+            }
+            self.format.set_zone(zone);
         }
         let record = DropRecord {
             stack: shown_stack(record.stack, self.stack_depth),
@@ -232,6 +294,9 @@ impl Printer {
             self.format.set_width(terminal_width());
         }
         self.format.write(&record, &mut self.lines);
+        if let Some(capture) = &mut self.capture {
+            capture.add(&record);
+        }
         if let Some(kinds) = &mut self.kinds {
             kinds.note(&record);
         }
@@ -241,6 +306,9 @@ impl Printer {
 
     /// Writes what waits.
     fn flush(&mut self) -> Result<Reader> {
+        if let Some(capture) = &mut self.capture {
+            capture.flush()?;
+        }
         let mut stdout = std::io::stdout().lock();
         let written = stdout.write_all(&self.lines).and_then(|()| stdout.flush());
         self.lines.clear();

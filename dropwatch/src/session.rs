@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use dropwatch_common::{config::RangeKind, event::present, limit::RateLimit};
+use jiff::tz::TimeZone;
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -38,6 +39,7 @@ use crate::{
     groups::Groups,
     output::{self, Output, Reader},
     preflight,
+    recording::Recorder,
     system::{PendingSymbols, System},
     top,
 };
@@ -82,7 +84,7 @@ pub async fn run(config: &Config) -> Result<Account> {
         stacks,
         mut enricher,
     } = start(config)?;
-    let capture = Capture::open(config)?;
+    let capture = open_capture(config, &mut enricher)?;
     create_ready_file(config)?;
 
     enricher.set_sample(config.sample);
@@ -113,6 +115,18 @@ pub async fn run(config: &Config) -> Result<Account> {
         },
     };
     session.run(signals).await
+}
+
+/// Creates the file of `--write`, if there is one.
+fn open_capture(config: &Config, enricher: &mut Enricher) -> Result<Option<Capture>> {
+    let View::Lines { format, .. } = &config.view else {
+        return Ok(None);
+    };
+    Capture::open(config.write.as_ref(), format, || {
+        let (reasons, subsystems) = capture::reasons_of(enricher.reasons());
+        let about = capture::about_this_run(config.stack_depth);
+        Recorder::new(about, TimeZone::system(), reasons, subsystems)
+    })
 }
 
 /// All that it takes to get records of drops.
@@ -546,7 +560,7 @@ impl Sink {
         match &config.view {
             View::Lines { format, count } => Self::Lines {
                 format: match &config.write {
-                    Some(write) if write.is_to_stdout() => Box::new(capture::pcapng(write, config)),
+                    Some(write) if write.is_to_stdout() => Box::new(capture::pcapng(write, format)),
                     _ => format::new(format),
                 },
                 room: *count,
@@ -659,7 +673,7 @@ impl Records {
                     self.counts.packets += record.packets();
                     self.output.add_line(|line| format.write(&record, line));
                     if let Some(capture) = &mut self.capture {
-                        capture.add(&record, bytes);
+                        capture.add(&record);
                     }
                     if let Some(kinds) = &mut self.kinds {
                         kinds.note(&record);

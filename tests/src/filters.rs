@@ -296,7 +296,10 @@ impl Filter {
         Ok(())
     }
 
-    fn complaints(&self, stage: &Stage, sent: &[Sent], stdout: &str) -> String {
+    /// What is wrong with lines that were to be those of the packets that pass; empty if nothing
+    /// is.
+    #[must_use]
+    pub fn complaints(&self, stage: &Stage, sent: &[Sent], stdout: &str) -> String {
         let mut printed: BTreeMap<&str, usize> = BTreeMap::new();
         let mut complaints = String::new();
         for text in stdout.lines() {

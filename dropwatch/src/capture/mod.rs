@@ -1,20 +1,22 @@
-//! Packets to files: `--write FILE`, with `--rotate` and `--keep`.
+//! Packets, or recordings, to files: `--write FILE`, with `--rotate` and `--keep`.
 //!
 //! The format is one for all files of a run; each of them begins and ends as a whole
 //! one and can be read by itself.
 
 mod files;
-
-use std::path::Path;
+mod recording;
 
 use anyhow::Result;
+use jiff::tz::TimeZone;
 
 use self::files::Files;
+pub use self::recording::{about_this_run, reasons_of};
 use crate::{
     account::Account,
-    config::{Config, View, Write},
+    config::Write,
     format::{Format, Host, LineFormat, PcapngFormat, PcapngOptions, TextOptions},
     record::DropRecord,
+    recording::Recorder,
 };
 
 /// Bytes that wait to be written at most, all but one packet.
@@ -25,9 +27,11 @@ pub trait Encoder {
     /// Appends what a file begins with. Nothing that was in files before counts for it.
     fn begin(&mut self, file: &mut Vec<u8>);
 
-    /// Appends one drop. `raw` is its record as the kernel side wrote it
-    /// (`dropwatch_common::event`).
-    fn add(&mut self, record: &DropRecord<'_>, raw: &[u8], file: &mut Vec<u8>);
+    /// Tells what local time is from here on, in place of the system's.
+    fn set_zone(&mut self, _zone: TimeZone) {}
+
+    /// Appends one drop.
+    fn add(&mut self, record: &DropRecord<'_>, file: &mut Vec<u8>);
 
     /// Appends what a file ends with; `account` is known in the last file of a run
     /// alone.
@@ -39,7 +43,7 @@ impl Encoder for PcapngFormat {
         self.write_head(file);
     }
 
-    fn add(&mut self, record: &DropRecord<'_>, _: &[u8], file: &mut Vec<u8>) {
+    fn add(&mut self, record: &DropRecord<'_>, file: &mut Vec<u8>) {
         self.write(record, file);
     }
 
@@ -50,28 +54,18 @@ impl Encoder for PcapngFormat {
     }
 }
 
-/// The format of packets for `write`, which take the comments from the lines of
-/// `config`.
+/// The format of packets for `write`, which take the comments from lines of `lines`.
 #[must_use]
-pub fn pcapng(write: &Write, config: &Config) -> PcapngFormat {
-    let text = match &config.view {
-        View::Lines {
-            format: LineFormat::Text(options),
-            ..
-        } => options.clone(),
-        _ => TextOptions::default(),
-    };
+pub fn pcapng(write: &Write, lines: &LineFormat) -> PcapngFormat {
     PcapngFormat::new(PcapngOptions {
         snaplen: write.snaplen,
         is_cooked: write.is_cooked,
-        text,
+        text: match lines {
+            LineFormat::Text(options) => options.clone(),
+            LineFormat::Json => TextOptions::default(),
+        },
         host: Host::this(),
     })
-}
-
-/// The format of a file of this name.
-fn encoder(_path: &Path, write: &Write, config: &Config) -> Box<dyn Encoder> {
-    Box::new(pcapng(write, config))
 }
 
 /// The file that packets are written to, and those before it.
@@ -92,19 +86,26 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Creates the file of `--write`, if there is one.
+    /// Creates the file of `--write`, if there is one: a recording that `recorder` makes, or
+    /// packets with comments as `lines`.
     ///
     /// # Errors
     /// It can't be created, or what has its name is no file.
-    pub fn open(config: &Config) -> Result<Option<Self>> {
-        let Some(write) = &config.write else {
+    pub fn open(
+        write: Option<&Write>,
+        lines: &LineFormat,
+        recorder: impl FnOnce() -> Recorder,
+    ) -> Result<Option<Self>> {
+        let Some((write, path)) = write.and_then(|write| Some((write, write.file.as_ref()?)))
+        else {
             return Ok(None);
         };
-        let Some(path) = &write.file else {
-            return Ok(None);
+        let encoder: Box<dyn Encoder> = match write.is_recording {
+            true => Box::new(recorder()),
+            false => Box::new(pcapng(write, lines)),
         };
         let mut capture = Self {
-            encoder: encoder(path, write, config),
+            encoder,
             files: Files::create(path, write.rotation)?,
             pending: Vec::new(),
             packets_pending: 0,
@@ -118,9 +119,13 @@ impl Capture {
         Ok(Some(capture))
     }
 
-    /// Adds a drop; `raw` is its record. What goes wrong is told by the next
-    /// [`Capture::flush`].
-    pub fn add(&mut self, record: &DropRecord<'_>, raw: &[u8]) {
+    /// Tells what local time is from here on, in place of the system's.
+    pub fn set_zone(&mut self, zone: TimeZone) {
+        self.encoder.set_zone(zone);
+    }
+
+    /// Adds a drop. What goes wrong is told by the next [`Capture::flush`].
+    pub fn add(&mut self, record: &DropRecord<'_>) {
         if self.has_failed {
             return;
         }
@@ -129,7 +134,7 @@ impl Capture {
             self.fail(error);
             return;
         }
-        self.encoder.add(record, raw, &mut self.pending);
+        self.encoder.add(record, &mut self.pending);
         self.packets_pending += 1;
         self.has_packets = true;
         if self.pending.len() >= HIGH_WATER

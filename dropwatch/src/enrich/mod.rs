@@ -39,9 +39,7 @@ use crate::{
     decode::{Decoded, until_nul},
     filter::Filters,
     packet::{Packet, Part, Protocol, VlanTag},
-    record::{
-        Cgroup, Device, DropRecord, Gso, Netns, Origin, Owner, PacketBytes, SkbFields, TcpState,
-    },
+    record::{Device, DropRecord, Gso, Netns, Origin, Owner, PacketBytes, SkbFields, TcpState},
 };
 
 /// How long it counts that no process is known to hold a socket, in nanoseconds.
@@ -105,6 +103,11 @@ impl Enricher {
     /// Tells that each event stands for so many drops.
     pub fn set_sample(&mut self, sample: Option<u32>) {
         self.sample = sample;
+    }
+
+    /// The names of drop reasons.
+    pub fn reasons(&mut self) -> &mut ReasonNames {
+        &mut self.reasons
     }
 
     /// The host that is traced.
@@ -292,12 +295,7 @@ impl Enricher {
             address: event.skb,
             origin: Origin {
                 reason: has(present::REASON).then_some(event.reason),
-                cgroup: cgroup
-                    .and_then(|id| containers.path(id))
-                    .map(|path| Cgroup {
-                        path,
-                        of_socket: true,
-                    }),
+                cgroup: cgroup.and_then(|id| containers.path(id)),
             },
             bytes: None,
         }

@@ -59,6 +59,8 @@ pub struct ReasonNames {
     folder: PathBuf,
     /// The last reason without a name.
     number: String,
+    /// What shows the names that there are, for the end of a message.
+    listing: &'static str,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl ReasonNames {
             not_dropped_yet: value_of("SKB_NOT_DROPPED_YET"),
             folder: folder.to_owned(),
             number: String::new(),
+            listing: "; --list-reasons shows those that it has",
         };
         for Enumerator { name, value } in &core {
             let name = name.strip_prefix(PREFIX).unwrap_or(name);
@@ -128,6 +131,7 @@ impl ReasonNames {
             subsystems: subsystems.into_iter().map(subsystem).collect(),
             folder: PathBuf::new(),
             number: String::new(),
+            listing: "",
         }
     }
 
@@ -254,7 +258,8 @@ impl ReasonNames {
         let is_drop = self.drops().any(|(known, _)| known == number);
         ensure!(
             is_drop || self.subsystems.contains_key(&(number >> SUBSYS_SHIFT)),
-            "this kernel has no drop reason {pattern}; --list-reasons shows those that it has"
+            "this kernel has no drop reason {pattern}{}",
+            self.listing
         );
         Ok(vec![number..=number])
     }
@@ -287,8 +292,8 @@ impl ReasonNames {
             "named"
         };
         anyhow!(
-            "this kernel has no drop reason {what} '{pattern}'{hint}; \
-             --list-reasons shows those that it has"
+            "this kernel has no drop reason {what} '{pattern}'{hint}{}",
+            self.listing
         )
     }
 
@@ -305,7 +310,7 @@ impl ReasonNames {
     }
 
     /// Looks for the names of all subsystems.
-    fn search_all(&mut self) {
+    pub(crate) fn search_all(&mut self) {
         let numbers: Vec<u32> = self.subsystems.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.search(number));
     }

@@ -18,7 +18,7 @@ use crate::{
         symbol::FunctionPattern,
     },
     packet::{Addresses, Part, Protocol},
-    record::{Cgroup, DropRecord, Owner, Stack, Workload},
+    record::{DropRecord, Owner, Stack, Workload},
 };
 
 /// Where names of namespaces are bound.
@@ -251,22 +251,22 @@ impl<'a> RecordFilters<'a> {
 
     fn workload_matches(&self, record: &DropRecord<'_>) -> bool {
         let cgroup = record.origin.cgroup;
-        (self.cgroups.is_empty() || cgroup.is_some_and(|cgroup| self.cgroup_matches(&cgroup)))
+        (self.cgroups.is_empty() || cgroup.is_some_and(|cgroup| self.cgroup_matches(cgroup)))
             && (self.filters.containers.is_empty()
                 || self.container_matches(&record.workload, cgroup))
     }
 
-    fn cgroup_matches(&self, cgroup: &Cgroup<'_>) -> bool {
+    fn cgroup_matches(&self, cgroup: &[u8]) -> bool {
         self.cgroups.iter().any(|wanted| {
-            let rest = cgroup.path.strip_prefix(wanted.as_bytes());
+            let rest = cgroup.strip_prefix(wanted.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         })
     }
 
     /// A socket's control group decides; without one, the network namespace does, as it has for
     /// the names in `workload`.
-    fn container_matches(&self, workload: &Workload<'_>, cgroup: Option<Cgroup<'_>>) -> bool {
-        if cgroup.is_some_and(|it| it.of_socket && !identify(it.path).is_workload()) {
+    fn container_matches(&self, workload: &Workload<'_>, cgroup: Option<&[u8]>) -> bool {
+        if cgroup.is_some_and(|path| !identify(path).is_workload()) {
             return false;
         }
         let names = [workload.container, workload.pod];

@@ -9,8 +9,8 @@ use crate::{
         samples::{Sample, garbled, sample},
     },
     record::{
-        Cgroup, Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes,
-        SkbFields, Stack, TcpState, Workload,
+        Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes, SkbFields,
+        Stack, TcpState, Workload,
     },
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Parts {
     pub(crate) netns: Option<(u32, Option<Vec<u8>>)>,
     pub(crate) workload: [Option<Vec<u8>>; 4],
     pub(crate) stack: Option<&'static str>,
-    pub(crate) cgroup: Option<(Vec<u8>, bool)>,
+    pub(crate) cgroup: Option<Vec<u8>>,
 }
 
 impl Parts {
@@ -84,10 +84,7 @@ impl Parts {
             address: 0xffff_8881_0000_0000,
             origin: Origin {
                 reason: self.reason.map(|_| self.reason_number),
-                cgroup: self.cgroup.as_ref().map(|(path, of_socket)| Cgroup {
-                    path,
-                    of_socket: *of_socket,
-                }),
+                cgroup: self.cgroup.as_deref(),
             },
             bytes: Some(PacketBytes {
                 head: &self.packet.bytes,
@@ -147,7 +144,7 @@ prop_compose! {
         packet in packet(),
         (family, reason_number) in any::<(Option<u16>, u32)>(),
         (tail, original_len, pkt_type) in any::<(Vec<u8>, Option<u32>, Option<u8>)>(),
-        cgroup in prop::option::of((name(), any::<bool>())),
+        cgroup in prop::option::of(name()),
         class in prop::sample::select(vec![
             Class::Drop, Class::Refused, Class::Teardown, Class::Expected,
         ]),

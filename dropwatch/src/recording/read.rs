@@ -16,8 +16,8 @@ use crate::{
     classify::Class,
     packet::{Packet, VlanTag},
     record::{
-        Cgroup, Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes,
-        SkbFields, Stack, TcpState, Workload,
+        Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes, SkbFields,
+        Stack, TcpState, Workload,
     },
 };
 
@@ -524,12 +524,7 @@ impl Section {
             address: *address,
             origin: Origin {
                 reason: *reason,
-                cgroup: known(*cgroup, |cgroup| {
-                    Some(Cgroup {
-                        path: text(cgroup.path)?,
-                        of_socket: cgroup.of_socket,
-                    })
-                })?,
+                cgroup: known(*cgroup, text)?,
             },
             bytes: captured.as_ref().map(packet_bytes),
         })

@@ -260,10 +260,12 @@ fn tables_are_bounded() {
     frame::append(kind::TEXT, &mut bytes, |out| {
         out.resize(out.len() + frame::MAX_PAYLOAD, b'x')
     });
-    frame::append(kind::STACK, &mut bytes, |out| {
-        out.extend_from_slice(&[0x98, 127]);
-        out.resize(out.len() + 127, 0);
-    });
+    for _ in 0..2 {
+        frame::append(kind::STACK, &mut bytes, |out| {
+            out.extend_from_slice(&[0x98, 127]);
+            out.resize(out.len() + 127, 0);
+        });
+    }
     let (damage, _) = read([&bytes[..]], |_| {}).unwrap();
     assert!(damage.bytes > 0);
 }

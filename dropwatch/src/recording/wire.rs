@@ -116,7 +116,7 @@ pub(super) struct DropFrame<'a> {
     #[n(17)]
     pub(super) address: u64,
     #[n(18)]
-    pub(super) cgroup: Option<CgroupFrame>,
+    pub(super) cgroup: Option<u32>,
     /// Address family of the socket, where it is all that is known of the protocol.
     #[n(19)]
     pub(super) family: Option<u16>,
@@ -203,14 +203,6 @@ pub(super) struct WorkloadFrame {
     pub(super) unit: Option<u32>,
     #[n(3)]
     pub(super) container_id: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Encode, Decode)]
-pub(super) struct CgroupFrame {
-    #[n(0)]
-    pub(super) path: u32,
-    #[n(1)]
-    pub(super) of_socket: bool,
 }
 
 /// The account of a run at its end.

@@ -8,8 +8,8 @@ use super::{
     frame::{self, append},
     kind,
     wire::{
-        About, CgroupFrame, ClockFrame, DeviceFrame, DropFrame, GsoFrame, NetnsFrame, OwnerFrame,
-        PacketFrame, ReasonName, Reasons, Skb, Tally, WorkloadFrame,
+        About, ClockFrame, DeviceFrame, DropFrame, GsoFrame, NetnsFrame, OwnerFrame, PacketFrame,
+        ReasonName, Reasons, Skb, Tally, WorkloadFrame,
     },
 };
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
 
 /// Bytes after which another section begins: what a damaged place can cost at most.
 const SECTION_LEN: u64 = 4 << 20;
+
+/// Bytes of the flags that are kept.
+const MAX_FLAGS_LEN: usize = 4 << 10;
 
 /// Names of drop reasons in one frame.
 const REASONS_AT_ONCE: usize = 512;
@@ -60,11 +63,13 @@ impl Recorder {
     /// drop reasons: all that have names now, and the subsystems.
     #[must_use]
     pub fn new(
-        about: About,
+        mut about: About,
         zone: TimeZone,
         reasons: Vec<ReasonName>,
         subsystems: Vec<ReasonName>,
     ) -> Self {
+        let end = about.flags.floor_char_boundary(MAX_FLAGS_LEN);
+        about.flags.truncate(end);
         let reasons = reasons.into_iter().take(MAX_REASONS);
         Self {
             about,
@@ -79,6 +84,12 @@ impl Recorder {
             },
             section_len: 0,
         }
+    }
+
+    /// Makes local time that of another zone.
+    pub fn set_zone(&mut self, zone: TimeZone) {
+        self.clock.zone = zone;
+        self.clock.second = i64::MIN;
     }
 
     /// Drops that were recorded.
@@ -223,10 +234,7 @@ impl Recorder {
                 name: netns.name.map(&mut number),
             }),
             workload: workload_frame(&workload, &mut number),
-            cgroup: origin.cgroup.map(|cgroup| CgroupFrame {
-                path: number(cgroup.path),
-                of_socket: cgroup.of_socket,
-            }),
+            cgroup: origin.cgroup.map(&mut number),
             stack: stack.map(|stack| match stack {
                 Stack::Callers(callers) => names.stack(callers, out).saturating_add(1),
                 Stack::Unknown => 0,

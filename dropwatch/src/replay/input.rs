@@ -13,7 +13,7 @@ use crate::{
     enrich::reason::ReasonNames,
     filter::RecordFilters,
     record::DropRecord,
-    recording::{About, Damage, Reader, Step, Tally},
+    recording::{About, Damage, Reader, ReasonName, Step, Tally},
 };
 
 /// Bytes that are read at once.
@@ -148,6 +148,10 @@ impl Input {
             self.state = State::Done;
             return Ok(Next::Other);
         };
+        if file.is_hungry {
+            file.read()?;
+            return Ok(Next::Other);
+        }
         Ok(match file.step()? {
             Step::Section => Next::Section,
             Step::Account(tally) => Next::Account(self.run(), tally),
@@ -156,10 +160,8 @@ impl Input {
                 self.state = time.map_or(State::Searching, State::Waiting);
                 Next::Other
             }
-            Step::Hungry => {
-                file.read()?;
-                Next::Other
-            }
+            // Whoever waits for what was printed gets it before the read.
+            Step::Hungry => Next::Other,
             Step::End => {
                 if let Some(file) = self.files.pop_front() {
                     self.damaged.push((file.name, file.reader.damage()));
@@ -176,6 +178,18 @@ impl Input {
         let done = self.damaged.iter();
         done.map(|(name, damage)| (name.as_str(), *damage))
             .chain(begun)
+    }
+
+    /// The names of drop reasons that the host has, and of their subsystems.
+    pub(super) fn reasons(&self) -> (Vec<ReasonName>, Vec<ReasonName>) {
+        let Some((reasons, subsystems, _)) = self.reader().and_then(Reader::reasons) else {
+            return (Vec::new(), Vec::new());
+        };
+        let reasons = reasons.iter().map(|(number, name)| ReasonName {
+            number: *number,
+            name: name.to_string(),
+        });
+        (reasons.collect(), subsystems.to_vec())
     }
 
     /// Tells the filters what drop reasons the host has, if they do not know it yet.

@@ -229,7 +229,8 @@ fn warn_of_damage(name: &str, damage: &Damage) {
     }
 }
 
-fn say(what: &impl fmt::Display) {
+/// Says something on standard error.
+pub(super) fn say(what: &impl fmt::Display) {
     // Nobody is left to tell if standard error is closed.
     drop(writeln!(std::io::stderr(), "dropwatch: {what}"));
 }

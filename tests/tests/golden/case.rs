@@ -15,7 +15,7 @@ use dropwatch::{
 use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN, present};
 use zerocopy::IntoBytes as _;
 
-use crate::{json, packets};
+use crate::{json, packets, recorded};
 
 /// Key of the stack in the stack-trace map.
 pub(crate) const STACK_ID: u32 = 7;
@@ -265,10 +265,12 @@ impl Case {
         )
     }
 
-    /// The line without its end; the JSON object of the same drop has to say the same.
+    /// The line without its end; the JSON object of the same drop has to say the same,
+    /// and what was recorded of it has to be shown as it is.
     pub(crate) fn line(&self) -> String {
         self.shown(|record| {
             json::agrees(record);
+            recorded::agrees(record);
             let line = json::written(&mut TextFormat::new(&self.options), record);
             line.strip_suffix('\n').expect("a line ends").to_owned()
         })

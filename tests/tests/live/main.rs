@@ -4,6 +4,7 @@ mod checks;
 mod doctor;
 mod explanations;
 mod json;
+mod recordings;
 mod summaries;
 mod top_checks;
 mod top_demo;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
             .chain(explanations::ALL)
             .chain(summaries::ALL)
             .chain(json::ALL)
+            .chain(recordings::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
             .map(|(name, check)| check_trial(name, *check)),

@@ -218,7 +218,7 @@ fn some_parts() -> Parts {
         "/system.slice/docker-{}.scope",
         "0123456789abcdef".repeat(4)
     );
-    parts.cgroup = Some((scope.into_bytes(), true));
+    parts.cgroup = Some(scope.into_bytes());
     parts.stack =
         Some("ip_rcv+0x1,ip_local_deliver+0x81,__netif_receive_skb_core.constprop.0+0x8d");
     parts
@@ -350,11 +350,11 @@ fn whose_a_packet_is() {
     parts.comm = b"systemd-resolve".to_vec();
     assert!(keeps(&parts, &["--comm", "systemd-resolved"]));
     // The namespace is a container's, and the socket is not one of a container.
-    parts.cgroup = Some((b"/system.slice/ssh.service".to_vec(), true));
+    parts.cgroup = Some(b"/system.slice/ssh.service".to_vec());
     assert!(!keeps(&parts, &["--container", "web"]));
-    parts.cgroup = Some((b"/system.slice/ssh.service".to_vec(), false));
-    assert!(keeps(&parts, &["--container", "web"]));
     assert!(keeps(&parts, &["--cgroup", "/system.slice/ssh.service"]));
+    parts.cgroup = None;
+    assert!(keeps(&parts, &["--container", "web"]) && !keeps(&parts, &["--cgroup", "/"]));
 }
 
 #[test]
