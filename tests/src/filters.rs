@@ -343,7 +343,8 @@ impl Filter {
 pub struct Sent {
     label: &'static str,
     packet: Packet,
-    count: usize,
+    /// How often.
+    pub count: usize,
 }
 
 /// What the filters are about; made before dropwatch starts, for flags name it.

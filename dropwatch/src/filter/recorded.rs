@@ -24,8 +24,8 @@ use crate::{
 /// Where names of namespaces are bound.
 const NETNS_FOLDERS: [&str; 2] = ["/run/netns/", "/var/run/netns/"];
 
-/// Where cgroup2 is mounted.
-const CGROUP_FOLDER: &str = "/sys/fs/cgroup";
+/// Where cgroup2 is mounted: beside the old trees, or alone.
+const CGROUP_FOLDERS: [&str; 2] = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 
 /// What becomes of a recorded drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,10 +320,11 @@ fn cgroup(path: &str) -> Result<&str> {
         "--cgroup takes a path from the top, as /system.slice/nginx.service, not '{}'",
         path.escape_debug()
     );
-    let in_tree = match path.strip_prefix(CGROUP_FOLDER) {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
-        _ => path,
+    let below = |folder: &&str| {
+        let rest = path.strip_prefix(*folder)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     };
+    let in_tree = CGROUP_FOLDERS.iter().find_map(below).unwrap_or(path);
     Ok(in_tree.trim_end_matches('/'))
 }
 

@@ -286,6 +286,10 @@ fn each_flag_looks_at_its_field() {
             &["--cgroup", "/sys/fs/cgroup/system.slice/"],
             &["--cgroup", "/sys/fs/cgroup/user.slice"],
         ),
+        (
+            &["--cgroup", "/sys/fs/cgroup/unified/system.slice"],
+            &["--cgroup", "/sys/fs/cgroup/unifiedX"],
+        ),
         (&["--cgroup", "/"], &["--cgroup", "/init.scope"]),
         (&["--pid", "800"], &["--pid", "812"]),
         (&["--comm", "nginx"], &["--comm", "worker"]),
