@@ -107,11 +107,11 @@ fn version_1_stays_as_it_is() {
         Case::default(),
         Case::default()
             .packet(IPV4, &ipv4(6, &tcp(2)))
-            .stack(STACK)
+            .stack(&STACK)
             .sample(10),
         Case::default()
             .packet(IPV4, &ipv4(6, &tcp(0x12)))
-            .stack(STACK),
+            .stack(&STACK),
     ];
     for case in cases {
         case.shown(|record| recorder.write(record, &mut bytes));
@@ -138,5 +138,9 @@ fn version_1_stays_as_it_is() {
     let mut lines = String::new();
     let account = read(&file, |record| lines.push_str(&written(&mut text, record)));
     assert_eq!(account, Some(tally));
-    expect![[""]].assert_eq(&lines);
+    expect![[r#"
+        00:20:34.567890 NO_SOCKET udp 127.0.0.1:39873 > 127.0.0.1:9 len=128 if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840
+        00:20:34.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN if=eth0 class=refused sample=10 at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+        00:20:34.567890 NO_SOCKET tcp 10.0.0.1:39873 > 10.0.0.2:443 len=128 flags=SYN,ACK if=eth0 class=refused at=__udp4_lib_rcv+0x4bc pid=28371 comm=flood owner=- netns=4026531840 stack=ip_protocol_deliver_rcu+0xb3,ip_local_deliver_finish+0x81,__netif_receive_skb_one_core+0x8d
+    "#]].assert_eq(&lines);
 }
