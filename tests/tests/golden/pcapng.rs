@@ -30,6 +30,7 @@ fn options() -> PcapngOptions {
         host: Host {
             hardware: "x86_64".to_owned(),
             os: "Linux 6.12.0".to_owned(),
+            application: "dropwatch 0.1.0".to_owned(),
             netns: Some(4_026_531_840),
         },
     }
@@ -167,7 +168,36 @@ fn link_types() {
             ("no ethertype", bare(0, &[]).event(|event| event.len = 77)),
             ("no skb", bare(0, &[]).without(present::SKB)),
         ],
-        &expect![[r#""#]],
+        &expect![[r#"
+            ethernet      | link 1   eth0 (ifindex=2 netns=4026531840) flags 1 bytes 42/42: 02000000000202000000000108004500001c00004000401126cf0a000001
+            ethernet6     | link 1   eth0 (ifindex=2 netns=4026531840) flags 1 bytes 62/62: 02000000000202000000000186dd600000000008114020010db800000000
+            ethernet arp  | link 1   eth0 (ifindex=2 netns=4026531840) flags 1 bytes 42/42: 020000000002020000000001080600010800060400010200000000010a00
+            802.2         | link 1   eth0 (ifindex=2 netns=4026531840) flags 1 bytes 54/54: 020000000002020000000001000442424242424242424242424242424242
+            tag inside    | link 1   eth0 (ifindex=2 netns=4026531840) flags 1 bytes 46/46: 0200000000020200000000018100006408004500001c00004000401126cf
+            tag beside    | link 1   eth0 (ifindex=2 netns=4026531840) flags 1 bytes 46/46: 0200000000020200000000018100206408004500001c00004000401126cf
+            ip            | link 101 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 28/28: 4500001c00004000401126cf0a0000010a0000029bc1000900080000
+            ip6           | link 101 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 48/48: 600000000008114020010db800000000000000000000000120010db80000
+            ip tag beside | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 48/48: 0000ffff000000000000000000008100206408004500001c000040004011
+            arp           | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 44/44: 0000ffff0000000000000000000008060001080006040001020000000001
+            vlan          | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 21/21: 0000ffff0000000000000000000000000064080045
+            stale         | link 101 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 28/28: 4500001c00004000401126cf0a0000010a0000029bc1000900080000
+            no ethertype  | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 16/93: 0000ffff000000000000000000000000
+            no skb        | link 113 eth0 (ifindex=2 netns=4026531840) flags 0 bytes 16/16: 0000ffff000000000000000000000000
+            ethernet      | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 44/44: 000000010006020000000001000008004500001c00004000401126cf0a00
+            ethernet6     | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 64/64: 000000010006020000000001000086dd600000000008114020010db80000
+            ethernet arp  | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 44/44: 000000010006020000000001000008060001080006040001020000000001
+            802.2         | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 56/56: 000000010006020000000001000000044242424242424242424242424242
+            tag inside    | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 48/48: 00000001000602000000000100008100006408004500001c000040004011
+            tag beside    | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 48/48: 00000001000602000000000100008100206408004500001c000040004011
+            ip            | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 44/44: 0000ffff0000000000000000000008004500001c00004000401126cf0a00
+            ip6           | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 64/64: 0000ffff0000000000000000000086dd600000000008114020010db80000
+            ip tag beside | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 48/48: 0000ffff000000000000000000008100206408004500001c000040004011
+            arp           | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 44/44: 0000ffff0000000000000000000008060001080006040001020000000001
+            vlan          | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 21/21: 0000ffff0000000000000000000000000064080045
+            stale         | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 44/44: 0000ffff0000000000000000000008004500001c00004000401126cf0a00
+            no ethertype  | link 113 eth0 (ifindex=2 netns=4026531840) flags 1 bytes 16/93: 0000ffff000000000000000000000000
+            no skb        | link 113 eth0 (ifindex=2 netns=4026531840) flags 0 bytes 16/16: 0000ffff000000000000000000000000
+        "#]],
     );
 }
 
@@ -185,7 +215,7 @@ fn stale_mac_header(packet: &[u8]) -> Case {
 
 #[test]
 fn lengths() {
-    let udp = datagram(9, &[0x55; 20]);
+    let udp = ipv4(17, &datagram(9, &[0x55; 20]));
     let bytes = udp.len();
     let case = || ethernet(IPV4, &[], &udp);
     let original = |case: Case| capture(options(), &[case]).packets[0].original_len as usize;
@@ -214,7 +244,7 @@ fn lengths() {
 
 #[test]
 fn the_rest_of_the_packet_and_the_snap_length() {
-    let udp = datagram(9, &[0x55; 500]);
+    let udp = ipv4(17, &datagram(9, &[0x55; 500]));
     let case = ethernet(IPV4, &[], &udp);
     let whole = frame(&[], IPV4, &udp);
     let mut record = case.record();
@@ -303,7 +333,19 @@ fn directions() {
         )
         .expect("a string");
     }
-    expect![[r#""#]].assert_eq(&text);
+    expect![[r#"
+        to us          | in unicast
+        broadcast      | in broadcast
+        multicast      | in multicast
+        other host     | in promiscuous
+        sent           | out -
+        forwarded      | in unicast
+        on its way out | out -
+        from lo        | in unicast
+        to lo          | out -
+        who knows      | - -
+    "#]]
+    .assert_eq(&text);
 }
 
 #[test]
@@ -332,7 +374,17 @@ fn interfaces_come_once_and_change_with_what_they_stand_for() {
         .iter()
         .map(|it| format!("{} {} ({})", it.link, it.name, it.description))
         .collect();
-    expect![[r#""#]].assert_eq(&names.join("\n"));
+    expect![[r#"
+        1 dropwatch (all drops: the account)
+        101 eth0 (ifindex=2 netns=4026531840)
+        101 4026532000/eth0 (ifindex=2 netns=4026532000)
+        101 eth1 (ifindex=3 netns=4026531840)
+        101 wan (ifindex=3 netns=4026531840)
+        1 eth0 (ifindex=2 netns=4026531840)
+        101 - (ifindex=- netns=4026531840)
+        101 -/- (ifindex=- netns=-)
+        101 4026532000/-\x0a\x5c (ifindex=9 netns=4026532000)"#]]
+    .assert_eq(&names.join("\n"));
     let of_packets: Vec<usize> = capture.packets.iter().map(|it| it.interface).collect();
     assert_eq!(of_packets, [1, 1, 2, 3, 4, 5, 6, 7, 8]);
 }
@@ -379,7 +431,7 @@ fn the_whole_file() {
         [[
             "x86_64".to_owned(),
             "Linux 6.12.0".to_owned(),
-            concat!("dropwatch ", env!("CARGO_PKG_VERSION")).to_owned()
+            "dropwatch 0.1.0".to_owned()
         ]]
     );
     let said = capture.account.expect("an account");
@@ -403,5 +455,35 @@ fn the_whole_file() {
         let bytes: Vec<String> = row.iter().map(|byte| format!("{byte:02x}")).collect();
         bytes.join(" ")
     });
-    expect![[r#""#]].assert_eq(&words.collect::<Vec<_>>().join("\n"));
+    expect![[r#"
+        0a 0d 0d 0a 50 00 00 00 4d 3c 2b 1a 01 00 00 00
+        ff ff ff ff ff ff ff ff 02 00 06 00 78 38 36 5f
+        36 34 00 00 03 00 0c 00 4c 69 6e 75 78 20 36 2e
+        31 32 2e 30 04 00 0f 00 64 72 6f 70 77 61 74 63
+        68 20 30 2e 31 2e 30 00 00 00 00 00 50 00 00 00
+        01 00 00 00 4c 00 00 00 01 00 00 00 00 40 00 00
+        02 00 09 00 64 72 6f 70 77 61 74 63 68 00 00 00
+        03 00 16 00 61 6c 6c 20 64 72 6f 70 73 3a 20 74
+        68 65 20 61 63 63 6f 75 6e 74 00 00 09 00 01 00
+        09 00 00 00 00 00 00 00 4c 00 00 00 01 00 00 00
+        48 00 00 00 65 00 00 00 00 40 00 00 02 00 04 00
+        65 74 68 30 03 00 1a 00 69 66 69 6e 64 65 78 3d
+        32 20 6e 65 74 6e 73 3d 34 30 32 36 35 33 31 38
+        34 30 00 00 09 00 01 00 09 00 00 00 00 00 00 00
+        48 00 00 00 06 00 00 00 e0 00 00 00 01 00 00 00
+        1f 01 00 00 cb 04 fb 71 20 00 00 00 20 00 00 00
+        45 00 00 20 00 00 40 00 40 11 3c cb 7f 00 00 01
+        7f 00 00 01 9b c1 00 09 00 0c 8d 46 64 61 74 61
+        01 00 8f 00 4e 4f 5f 53 4f 43 4b 45 54 20 75 64
+        70 20 31 32 37 2e 30 2e 30 2e 31 3a 33 39 38 37
+        33 20 3e 20 31 32 37 2e 30 2e 30 2e 31 3a 39 20
+        6c 65 6e 3d 31 32 38 20 69 66 3d 65 74 68 30 20
+        63 6c 61 73 73 3d 72 65 66 75 73 65 64 20 61 74
+        3d 5f 5f 75 64 70 34 5f 6c 69 62 5f 72 63 76 2b
+        30 78 34 62 63 20 70 69 64 3d 32 38 33 37 31 20
+        63 6f 6d 6d 3d 66 6c 6f 6f 64 20 6f 77 6e 65 72
+        3d 2d 20 6e 65 74 6e 73 3d 34 30 32 36 35 33 31
+        38 34 30 00 02 00 04 00 01 00 00 00 00 00 00 00
+        e0 00 00 00"#]]
+    .assert_eq(&words.collect::<Vec<_>>().join("\n"));
 }
