@@ -636,7 +636,21 @@ fn fill_tail<A: Access>(freed: &Freed, scratch: &mut Scratch, frames: usize) {
 #[inline(always)]
 fn tail_bounded(len: u32) -> u32 {
     // Where packets are wanted at all, their headers are.
-    bounded(len, PACKET_LEN.load().wrapping_sub(HEADERS_LEN as u32))
+    let limit = u64::from(PACKET_LEN.load().wrapping_sub(HEADERS_LEN as u32));
+    let mut bounded = u64::from(len);
+    // Spelled out, because the verifier of 5.10 forgets what it knew of a number that the
+    // compiler takes from memory again behind the comparison.
+    // SAFETY: only compares.
+    unsafe {
+        asm!(
+            "if {bounded} <= {limit} goto +1",
+            "{bounded} = {limit}",
+            bounded = inout(reg) bounded,
+            limit = in(reg) limit,
+            options(pure, nomem, nostack),
+        );
+    }
+    bounded as u32
 }
 
 /// How many bytes of the packet lie behind the frames.
@@ -771,8 +785,7 @@ fn wake_waiting_reader() {
     }
 }
 
-/// The number of frames, in a way that the verifier can follow even where the compiler keeps
-/// it in memory: it is at most a mask.
+/// The number of frames, for the verifier at most a mask.
 #[inline(always)]
 fn bounded_frames(frames: usize) -> u32 {
     const { assert!((MAX_FRAMES + 1).is_power_of_two()) };
