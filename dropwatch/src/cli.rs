@@ -709,6 +709,7 @@ Examples:
   dropwatch | grep -m 1 ':443 '               until the first match
   dropwatch -c 100 --no-stack > drops.txt     the next hundred, without stacks
   dropwatch -o json | jq -r .saddr            for programs
+  dropwatch -w - | wireshark -k -i -          the packets themselves
 
 Exit status: 0 done (also when interrupted, or when the reader of the pipe has
 gone), 1 failed, 2 wrong usage, 3 drops were lost (only with --fail-on-lost).";

@@ -440,7 +440,7 @@ impl Config {
         let write = Write::new(write)?;
         ensure!(
             output == OutputFormat::Text || !write.as_ref().is_some_and(Write::is_to_stdout),
-            "--write - writes packets in place of lines: leave --output {output:?} out, or give a file",
+            "--write - writes packets in place of lines: leave --output json out, or give a file",
         );
         Ok(Self {
             write,
@@ -699,6 +699,38 @@ mod tests {
     }
 
     #[test]
+    fn packets() {
+        let write = |arguments: &[&str]| config(arguments).unwrap().write;
+        assert_eq!(write(&[]), None);
+        let to_file = Write {
+            file: Some("x".into()),
+            is_recording: false,
+            snaplen: DEFAULT_SNAPLEN,
+            is_cooked: false,
+            rotation: None,
+        };
+        assert_eq!(write(&["-w", "x"]), Some(to_file.clone()));
+        let to_stdout = write(&["-w", "-", "-s", "96"]).unwrap();
+        assert!(to_stdout.is_to_stdout() && to_stdout.is_cooked);
+        assert_eq!(to_stdout.snaplen, 96);
+        let exact = write(&["-w", "-", "--link-type", "exact"]).unwrap();
+        assert!(!exact.is_cooked);
+        let rotation = |arguments: &[&str]| {
+            let write = write(&[&["-w", "x"], arguments].concat()).unwrap();
+            write.rotation.map(|it| (it.size, it.keep))
+        };
+        assert_eq!(rotation(&["--rotate", "100MB"]), Some((100 << 20, None)));
+        assert_eq!(
+            rotation(&["--rotate", "4K", "--keep", "10"]),
+            Some((4096, Some(10)))
+        );
+        assert_eq!(write(&["-w", "x", "-o", "json"]), Some(to_file));
+        let recording = write(&["-w", "x.dwr"]).unwrap();
+        assert!(recording.is_recording && recording.snaplen == HEADERS_LEN as u32);
+        assert_eq!(write(&["-w", "x.DWR", "-s", "1500"]).unwrap().snaplen, 1500);
+    }
+
+    #[test]
     fn what_is_hidden_later_takes_no_token_in_the_kernel() {
         let limit = ["--rate-limit", "10", "--hide-expected"];
         assert!(config(&limit[..2]).unwrap().kernel_rate_limit().is_some());
@@ -812,6 +844,19 @@ mod tests {
             (&["--rate-limit", "10/"], "--rate-limit"),
             (&["--rate-limit", "4294967296"], "--rate-limit"),
             (&["--sample", "0"], "--sample"),
+            (&["-w", ""], "--write"),
+            (&["-s", "100"], "--write"),
+            (&["-w", "x", "-s", "0"], "--snaplen"),
+            (&["-w", "x", "-s", "16385"], "16384"),
+            (&["-w", "x.dwr", "-s", "100"], "144"),
+            (&["-w", "x.dwr", "--link-type", "exact"], "--link-type"),
+            (&["-w", "x", "--rotate", "4095"], "--rotate"),
+            (&["-w", "x", "--rotate", "many"], "100M"),
+            (&["-w", "x", "--keep", "2"], "--rotate"),
+            (&["-w", "x", "--rotate", "1M", "--keep", "0"], "--keep"),
+            (&["-w", "-", "--rotate", "1M"], "--rotate"),
+            (&["-w", "-", "-o", "json"], "--output"),
+            (&["summary", "-w", "x"], "-w"),
             (&["--sample", "x"], "--sample"),
             (&["--no-such-flag"], "--no-such-flag"),
             (&["extra"], "extra"),

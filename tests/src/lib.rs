@@ -14,6 +14,7 @@ pub mod line;
 pub mod netns;
 pub mod oracle;
 pub mod owners;
+pub mod pcapng;
 pub mod run;
 pub mod scenario;
 pub mod server;

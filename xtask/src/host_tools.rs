@@ -20,6 +20,9 @@ const LIVE: &[Tool] = &[
 /// What the live tests need beside, to look at a terminal.
 const TERMINAL: &[Tool] = &[("tmux", "tmux")];
 
+/// What they read files of packets with.
+const PACKETS: &[Tool] = &[("tshark", "tshark"), ("tcpdump", "tcpdump")];
+
 /// What runs virtual machines, or goes into them.
 const VM: &[Tool] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -32,7 +35,7 @@ const VM: &[Tool] = &[
 
 /// Installs the packages of the programs that the live tests lack.
 pub(crate) fn ensure_live() -> Result<()> {
-    ensure(&[LIVE, TERMINAL])
+    ensure(&[LIVE, TERMINAL, PACKETS])
 }
 
 /// Installs the packages of the programs that the VM tests lack.

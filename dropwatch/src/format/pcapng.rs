@@ -76,6 +76,8 @@ pub struct Host {
     pub hardware: String,
     /// Name and version of the kernel.
     pub os: String,
+    /// Name and version of this program.
+    pub application: String,
     /// Inode number of the network namespace whose interfaces have bare names; those of
     /// all others have their namespace in front.
     pub netns: Option<u32>,
@@ -90,6 +92,7 @@ impl Host {
         let system = uname();
         let netns = fs::metadata("/proc/self/ns/net").ok();
         Self {
+            application: concat!("dropwatch ", env!("CARGO_PKG_VERSION")).to_owned(),
             hardware: system.machine().to_string_lossy().into_owned(),
             os: format!(
                 "{} {}",
@@ -196,8 +199,12 @@ impl Format for PcapngFormat {
     /// Begins a section.
     fn write_head(&mut self, out: &mut Vec<u8>) {
         self.interfaces.clear();
-        let Host { hardware, os, .. } = &self.options.host;
-        let application = concat!("dropwatch ", env!("CARGO_PKG_VERSION"));
+        let Host {
+            hardware,
+            os,
+            application,
+            ..
+        } = &self.options.host;
         Block::begin(SECTION_HEADER, out)
             .u32(BYTE_ORDER_MAGIC)
             .u16(1)
@@ -255,22 +262,36 @@ impl Format for PcapngFormat {
     }
 }
 
-/// `epb_flags`: which way the packet went through its interface and, if it came in, whom
-/// it was for.
+/// Which way a packet went through its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+impl Way {
+    /// `None` where it can't be known.
+    fn of(record: &DropRecord<'_>) -> Option<Self> {
+        let iif = record.skb.map(|skb| skb.iif);
+        let came_from_it = record
+            .device
+            .is_some_and(|device| Some(device.ifindex) == iif);
+        match record.direction? {
+            Direction::Receive => Some(Self::In),
+            Direction::Forward | Direction::Local if came_from_it => Some(Self::In),
+            Direction::Transmit | Direction::Forward | Direction::Local => Some(Self::Out),
+        }
+    }
+}
+
+/// `epb_flags`: which way the packet went and, if it came in, whom it was for.
 fn flags(record: &DropRecord<'_>) -> u32 {
     const INBOUND: u32 = 1;
     const OUTBOUND: u32 = 2;
 
-    let iif = record.skb.map(|skb| skb.iif);
-    let came_from_it = record
-        .device
-        .is_some_and(|device| Some(device.ifindex) == iif);
-    match record.direction {
-        Some(Direction::Receive) => INBOUND | reception(record) << 2,
-        Some(Direction::Forward | Direction::Local) if came_from_it => {
-            INBOUND | reception(record) << 2
-        }
-        Some(Direction::Transmit | Direction::Forward | Direction::Local) => OUTBOUND,
+    match Way::of(record) {
+        Some(Way::In) => INBOUND | reception(record) << 2,
+        Some(Way::Out) => OUTBOUND,
         None => 0,
     }
 }
@@ -291,3 +312,6 @@ fn reception(record: &DropRecord<'_>) -> u32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

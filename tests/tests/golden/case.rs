@@ -283,8 +283,12 @@ impl Case {
 
     /// What `show` makes of the drop.
     pub(crate) fn shown<T>(&self, show: impl FnOnce(&DropRecord<'_>) -> T) -> T {
-        let bytes = self.record();
-        let decoded = decode(&bytes).expect("it is a record");
+        self.shown_of(&self.record(), show)
+    }
+
+    /// The same with another record in place of its own.
+    pub(crate) fn shown_of<T>(&self, bytes: &[u8], show: impl FnOnce(&DropRecord<'_>) -> T) -> T {
+        let decoded = decode(bytes).expect("it is a record");
         let mut enricher = self.enricher();
         enricher.set_sample(self.sample);
         let record = enricher.enrich(&decoded, |id| {

@@ -4,6 +4,7 @@ mod checks;
 mod doctor;
 mod explanations;
 mod json;
+mod packets;
 mod recordings;
 mod summaries;
 mod top_checks;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             .chain(recordings::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
+            .chain(packets::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

@@ -12,9 +12,10 @@ use dropwatch_common::uapi::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN,
 };
 
+use super::Way;
 use crate::{
     packet::{MacAddresses, VlanTag},
-    record::{Direction, DropRecord, PacketBytes},
+    record::{DropRecord, PacketBytes},
 };
 
 /// Bytes of the two addresses at the start of an Ethernet header.
@@ -163,8 +164,8 @@ fn cooked(
 
 /// The kernel's packet type, as a packet socket would have it of a packet that is sent.
 fn packet_type(record: &DropRecord<'_>, bytes: &PacketBytes<'_>) -> u8 {
-    match record.direction {
-        Some(Direction::Transmit) => PACKET_OUTGOING,
+    match Way::of(record) {
+        Some(Way::Out) => PACKET_OUTGOING,
         _ => bytes.pkt_type.unwrap_or(0),
     }
 }
