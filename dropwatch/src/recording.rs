@@ -15,7 +15,7 @@ mod write;
 
 pub use self::{
     frame::{MAGIC, MAJOR, MINOR},
-    read::{Damage, NotReadable, Reader, Step},
+    read::{Damage, NotReadable, Reader, ReasonTable, Step},
     wire::{About, ReasonName, Tally},
     write::Recorder,
 };

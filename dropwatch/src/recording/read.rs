@@ -92,14 +92,22 @@ impl fmt::Display for NotReadable {
 
 impl std::error::Error for NotReadable {}
 
+/// The drop reasons of a host.
+#[derive(Default)]
+pub struct ReasonTable {
+    /// Names by number, as lines show them.
+    pub names: FxHashMap<u32, Box<str>>,
+    /// The subsystems.
+    pub subsystems: Vec<ReasonName>,
+    /// How often something was added.
+    pub version: u64,
+}
+
 /// What was defined since a section began.
 #[derive(Default)]
 struct Section {
     about: About,
-    reasons: FxHashMap<u32, Box<str>>,
-    subsystems: Vec<ReasonName>,
-    /// How often names of drop reasons were added.
-    reasons_version: u64,
+    reasons: ReasonTable,
     clock: ClockFrame,
     texts: Vec<Text>,
     text_bytes: usize,
@@ -264,15 +272,10 @@ impl Reader {
         self.section.as_ref().map(|section| &section.about)
     }
 
-    /// The drop reasons of the host and their subsystems, and a number that changes with them.
+    /// The drop reasons of the host.
     #[must_use]
-    pub fn reasons(&self) -> Option<(&FxHashMap<u32, Box<str>>, &[ReasonName], u64)> {
-        let section = self.section.as_ref()?;
-        Some((
-            &section.reasons,
-            &section.subsystems,
-            section.reasons_version,
-        ))
+    pub fn reasons(&self) -> Option<&ReasonTable> {
+        self.section.as_ref().map(|section| &section.reasons)
     }
 
     /// Local time minus UTC in seconds, where and when the last drop was recorded.
@@ -354,16 +357,18 @@ impl Section {
             subsystems,
         } = decode(payload)?;
         let mut all = reasons.iter().chain(&subsystems);
-        let room = self.reasons.len() + reasons.len() <= 2 * MAX_REASONS
-            && self.subsystems.len() + subsystems.len() <= MAX_REASONS;
+        let table = &mut self.reasons;
+        let room = table.names.len() + reasons.len() <= 2 * MAX_REASONS
+            && table.subsystems.len() + subsystems.len() <= MAX_REASONS;
         if !room || !all.all(|reason| is_word(&reason.name)) {
             return Err(Nonsense);
         }
         let reasons = reasons.into_iter();
-        self.reasons
+        table
+            .names
             .extend(reasons.map(|reason| (reason.number, reason.name.into())));
-        self.subsystems.extend(subsystems);
-        self.reasons_version += 1;
+        table.subsystems.extend(subsystems);
+        table.version += 1;
         Ok(())
     }
 
@@ -474,7 +479,7 @@ impl Section {
                 boot_ns: *boot_ns,
                 unix_ns: self.clock.offset_ns.wrapping_add_unsigned(*boot_ns),
             },
-            reason: known(*reason, |number| self.reasons.get(&number))?.map(|name| &**name),
+            reason: known(*reason, |number| self.reasons.names.get(&number))?.map(|name| &**name),
             class: *class,
             sample: *sample,
             packet: *packet,
@@ -542,10 +547,6 @@ impl Section {
 }
 
 /// What `find` finds for a value that is there; `None` if it finds nothing.
-#[expect(
-    clippy::option_option,
-    reason = "not there and not found are two things, and `?` is for the second"
-)]
 fn known<T, U>(value: Option<T>, find: impl FnOnce(T) -> Option<U>) -> Option<Option<U>> {
     match value {
         None => Some(None),

@@ -188,7 +188,7 @@ proptest! {
         }
         // Drops whose content was changed and whose checksum is right.
         if let Some(drop) = drops.first() {
-            let whole = recording(&[drop.clone()]);
+            let whole = recording(std::slice::from_ref(drop));
             let mut rest = &whole[..];
             while let (frame::Scanned::Section { .. } | frame::Scanned::Frame { .. }, len) = frame::scan(rest) {
                 if let (frame::Scanned::Frame { kind, payload }, _) = frame::scan(rest) {

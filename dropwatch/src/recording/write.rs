@@ -112,11 +112,13 @@ impl Recorder {
     }
 
     fn write_reasons(&self, out: &mut Vec<u8>) {
-        let name = |(number, name): (&u32, &Box<str>)| ReasonName {
-            number: *number,
-            name: name.to_string(),
-        };
-        let mut reasons: Vec<ReasonName> = self.reasons.iter().map(name).collect();
+        let names = self.reasons.iter();
+        let mut reasons: Vec<ReasonName> = names
+            .map(|(number, name)| ReasonName {
+                number: *number,
+                name: name.to_string(),
+            })
+            .collect();
         reasons.sort_by_key(|reason| reason.number);
         let mut subsystems = self.subsystems.clone();
         for reasons in reasons.chunks(REASONS_AT_ONCE) {

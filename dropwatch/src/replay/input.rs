@@ -182,14 +182,14 @@ impl Input {
 
     /// The names of drop reasons that the host has, and of their subsystems.
     pub(super) fn reasons(&self) -> (Vec<ReasonName>, Vec<ReasonName>) {
-        let Some((reasons, subsystems, _)) = self.reader().and_then(Reader::reasons) else {
+        let Some(table) = self.reader().and_then(Reader::reasons) else {
             return (Vec::new(), Vec::new());
         };
-        let reasons = reasons.iter().map(|(number, name)| ReasonName {
+        let reasons = table.names.iter().map(|(number, name)| ReasonName {
             number: *number,
             name: name.to_string(),
         });
-        (reasons.collect(), subsystems.to_vec())
+        (reasons.collect(), table.subsystems.clone())
     }
 
     /// Tells the filters what drop reasons the host has, if they do not know it yet.
@@ -200,17 +200,15 @@ impl Input {
         let Some(file) = self.files.front() else {
             return Ok(());
         };
-        let (Some(about), Some((reasons, subsystems, version))) =
-            (file.reader.about(), file.reader.reasons())
-        else {
+        let (Some(about), Some(table)) = (file.reader.about(), file.reader.reasons()) else {
             return Ok(());
         };
-        let now = Some((about.run, about.section, version));
+        let now = Some((about.run, about.section, table.version));
         if !filters.by_reason() || self.reasons == now {
             return Ok(());
         }
-        let reasons = reasons.iter().map(|(number, name)| (*number, &**name));
-        let subsystems = subsystems.iter();
+        let reasons = table.names.iter().map(|(number, name)| (*number, &**name));
+        let subsystems = table.subsystems.iter();
         let subsystems = subsystems.map(|it| (it.number, it.name.as_str()));
         filters
             .set_reasons(&mut ReasonNames::written_down(reasons, subsystems))
