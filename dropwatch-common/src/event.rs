@@ -21,6 +21,15 @@ pub const LINK_HEADER_MIN: usize = 14;
 /// 14) with an IPv6 packet (40) and its ports (8) inside.
 pub const HEADERS_LEN: usize = 144;
 
+/// Most bytes of a packet that a record carries, those of [`DropEvent::headers`]
+/// included: what `--snaplen` can ask for. The kernel's limit is the size of an
+/// entry of a per-CPU map, `PCPU_MIN_UNIT_SIZE` (32 KiB) in
+/// `include/linux/percpu.h`.
+pub const MAX_SNAPLEN: usize = 16 << 10;
+
+/// Most bytes of a packet behind [`DropEvent::headers`].
+pub const MAX_TAIL: usize = MAX_SNAPLEN - HEADERS_LEN;
+
 /// Most stack frames that a record or the stack-trace map holds, the kernel's
 /// own limit: `PERF_MAX_STACK_DEPTH` in `include/uapi/linux/perf_event.h`.
 pub const MAX_FRAMES: usize = 127;
@@ -32,15 +41,17 @@ pub const EVENT_SIZE: usize = size_of::<DropEvent>();
 /// that is always there.
 pub const FIXED_SIZE: usize = core::mem::offset_of!(DropEvent, headers);
 
-/// Size in bytes of the longest record: a [`DropEvent`] and [`MAX_FRAMES`] frames.
-pub const MAX_RECORD_SIZE: usize = EVENT_SIZE + MAX_FRAMES * size_of::<u64>();
+/// Size in bytes of the longest record: a [`DropEvent`], [`MAX_FRAMES`] frames and
+/// [`MAX_TAIL`] more bytes of the packet.
+pub const MAX_RECORD_SIZE: usize = EVENT_SIZE + MAX_FRAMES * size_of::<u64>() + MAX_TAIL;
 
 /// One dropped packet.
 ///
 /// A record in the buffer is this struct. With [`DropEvent::frame_count`] 0 it
 /// ends behind the captured headers; otherwise it is whole, and that many return
 /// addresses (`u64`, innermost first) follow, because the stack could not be
-/// given by its id. Integers are in host byte order unless the field says
+/// given by its id. With [`DropEvent::headers_len`] above [`HEADERS_LEN`] it is whole
+/// as well, and the rest of these bytes follows behind the addresses. Integers are in host byte order unless the field says
 /// otherwise. A field whose bit is missing from [`DropEvent::present`] means
 /// nothing: it can be left over from another drop.
 #[repr(C)]
@@ -108,7 +119,8 @@ pub struct DropEvent {
     pub gso_segs: u16,
     /// Address family (`AF_*`) of the packet's socket. [`present::SOCKET`].
     pub socket_family: u16,
-    /// How many bytes of [`DropEvent::headers`] hold packet data.
+    /// How many bytes of the packet there are: the first [`HEADERS_LEN`] of them in
+    /// [`DropEvent::headers`], the others at the end of the record.
     pub headers_len: u16,
     /// How many stack frames follow this struct.
     pub frame_count: u16,
@@ -124,8 +136,9 @@ pub struct DropEvent {
     /// Where the network header starts in [`DropEvent::headers`]: 0, or behind
     /// a link-layer header.
     pub network_offset: u8,
-    /// Always zero; makes what follows lie at a multiple of eight.
-    pub padding: [u8; 2],
+    /// Bytes from the first one of [`DropEvent::headers`] to `sk_buff.data`, where
+    /// [`DropEvent::len`] begins to count. [`present::DATA_OFFSET`].
+    pub data_offset: i16,
     /// Name of the task on the CPU, NUL-terminated; what follows the NUL means
     /// nothing.
     pub comm: [u8; COMM_LEN],
@@ -179,6 +192,8 @@ pub mod present {
     pub const PROCESS_OPEN: u32 = 1 << 15;
     /// The drop is counted in its group already; the record is an example of it.
     pub const EXAMPLE: u32 = 1 << 16;
+    /// [`super::DropEvent::data_offset`] was computed.
+    pub const DATA_OFFSET: u32 = 1 << 17;
 }
 
 const _: () = {
@@ -190,7 +205,7 @@ const _: () = {
     assert!(offset_of!(DropEvent, owner_tgid) == 92);
     assert!(offset_of!(DropEvent, ethertype) == 96);
     assert!(offset_of!(DropEvent, socket_state) == 114);
-    assert!(offset_of!(DropEvent, padding) == 118);
+    assert!(offset_of!(DropEvent, data_offset) == 118);
     assert!(offset_of!(DropEvent, comm) == 120);
     assert!(offset_of!(DropEvent, ifname) == 152);
     assert!(FIXED_SIZE == 168);

@@ -48,6 +48,10 @@ pub(crate) static REASON_CONSUMED: Global<u32> = Global::new(ABSENT);
 #[unsafe(no_mangle)]
 pub(crate) static REASON_NOT_DROPPED_YET: Global<u32> = Global::new(ABSENT);
 
+/// Most bytes of a packet that a record holds, 0 for no more than its headers.
+#[unsafe(no_mangle)]
+pub(crate) static PACKET_LEN: Global<u32> = Global::new(0);
+
 /// `BUFFER_RING` or `BUFFER_PERF`.
 #[unsafe(no_mangle)]
 pub(crate) static BUFFER: Global<u32> = Global::new(BUFFER_RING);

@@ -13,7 +13,7 @@ use dropwatch_common::{
         Counters, MAX_FILTER_ENTRIES, MAX_MARKS, MAX_OWNERS, MAX_RANGE_ENTRIES, MAX_TABLE_REASONS,
         Mark, NESTING_LEVELS, OwnerEntry, PORT_TABLES, PORT_WORDS, RangeKey,
     },
-    event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES},
+    event::{COMM_LEN, DropEvent, IFNAME_LEN, MAX_FRAMES, MAX_TAIL},
     group::{GroupCounts, GroupKey, ShortKey},
     tuple::{Progress, Tuple},
 };
@@ -36,10 +36,6 @@ pub(crate) struct Socket {
 /// or would make it overflow together with the rest.
 #[repr(C)]
 pub(crate) struct Scratch {
-    /// The record: what user space receives starts here.
-    pub(crate) event: DropEvent,
-    /// Stack frames of the record.
-    pub(crate) frames: [u64; MAX_FRAMES],
     /// How many diagnostics this scratch area has given.
     pub(crate) diagnostics: u64,
     /// Some of the files that the task on the CPU has open.
@@ -57,6 +53,13 @@ pub(crate) struct Scratch {
     pub(crate) owner: OwnerEntry,
     /// The drop's group; what it is not told by is always zero.
     pub(crate) key: GroupKey,
+    /// The record: what user space receives starts here.
+    pub(crate) event: DropEvent,
+    /// Stack frames of the record.
+    pub(crate) frames: [u64; MAX_FRAMES],
+    /// Room for more of the packet, which begins behind the frames that there are. The
+    /// loader leaves no more of it in the map's values than `PACKET_LEN` needs.
+    pub(crate) tail: [u8; MAX_TAIL],
 }
 
 /// One [`Scratch`] per nesting level and CPU.

@@ -1,7 +1,7 @@
 //! The way of one drop: count, filter, fill a record, hand it over or count it
 //! as lost.
 
-use core::{arch::asm, ffi::c_void};
+use core::{arch::asm, ffi::c_void, mem::offset_of};
 
 use aya_ebpf::{
     EbpfContext,
@@ -15,13 +15,13 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use dropwatch_common::{
     config::{BUFFER_PERF, Counters, NESTING_LEVELS, RangeKind},
-    event::{DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, present},
+    event::{DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, MAX_TAIL, present},
 };
 
 use crate::{
     config::{
-        BUFFER, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES, TRACEPOINT_HAS_REASON,
-        TRACEPOINT_HAS_SOCKET, WANT_DIRECTION,
+        BUFFER, PACKET_LEN, REASON_CONSUMED, REASON_NOT_DROPPED_YET, STACK_BYTES,
+        TRACEPOINT_HAS_REASON, TRACEPOINT_HAS_SOCKET, WANT_DIRECTION,
     },
     filter::{self, Decision},
     group::{self, Counted},
@@ -278,6 +278,7 @@ fn keep<A: Access, C: StackIdContext>(
         }
     }
     complete::<A>(freed, scratch);
+    fill_tail::<A>(freed, scratch, frames);
     let is_written = submit(ctx, scratch, frames);
     if scratch.event.present & present::EXAMPLE != 0 {
         // An example that finds no room is no loss: its drop is counted.
@@ -421,9 +422,6 @@ pub(crate) fn note_time(event: &mut DropEvent) {
 
 /// Fills what the attach point knows and what of the packet is needed to look at
 /// the rest of it, or costs next to nothing.
-///
-/// The padding of the record is zero: the kernel clears new maps, and nobody
-/// writes to it.
 #[inline(always)]
 fn fill_packet<A: Access, C: EbpfContext>(ctx: &C, freed: &Freed, scratch: &mut Scratch) {
     let event = &mut scratch.event;
@@ -598,6 +596,73 @@ fn fill_headers<A: Access>(freed: &Freed, scratch: &mut Scratch) {
     }
 }
 
+/// For `--write`, notes where the packet's length begins to count, and copies what of its
+/// linear data lies behind the headers to behind the stack frames.
+#[inline(always)]
+fn fill_tail<A: Access>(freed: &Freed, scratch: &mut Scratch, frames: usize) {
+    if PACKET_LEN.load() == 0 || scratch.event.headers_len == 0 {
+        return;
+    }
+    let headers = Skb::<A>::opened(freed.skb, &scratch.skb).headers();
+    let data_offset = headers.data.wrapping_sub(headers.address) as i64;
+    if data_offset == i64::from(data_offset as i16) {
+        scratch.event.data_offset = data_offset as i16;
+        scratch.event.present |= present::DATA_OFFSET;
+    }
+    if headers.available <= HEADERS_LEN as u64 {
+        return;
+    }
+    let rest = headers.available - HEADERS_LEN as u64;
+    let len = tail_bounded(if rest < MAX_TAIL as u64 {
+        rest as u32
+    } else {
+        MAX_TAIL as u32
+    });
+    let frames = bounded_frames(frames);
+    let address = headers.address + HEADERS_LEN as u64;
+    // SAFETY: the frames and the tail lie in `scratch`, one behind the other.
+    let is_copied = unsafe {
+        let destination = (&raw mut *scratch).cast::<u8>();
+        let destination =
+            destination.add(offset_of!(Scratch, frames) + frames as usize * size_of::<u64>());
+        len != 0 && read::bytes(destination, len, address)
+    };
+    if is_copied {
+        scratch.event.headers_len = (HEADERS_LEN as u32 + len) as u16;
+    }
+}
+
+/// `len` bytes of the packet's tail, at most as many as the record has room for.
+#[inline(always)]
+fn tail_bounded(len: u32) -> u32 {
+    // Where packets are wanted at all, their headers are.
+    let limit = u64::from(PACKET_LEN.load().wrapping_sub(HEADERS_LEN as u32));
+    let mut bounded = u64::from(len);
+    // Spelled out, because the verifier of 5.10 forgets what it knew of a number that the
+    // compiler takes from memory again behind the comparison.
+    // SAFETY: only compares.
+    unsafe {
+        asm!(
+            "if {bounded} <= {limit} goto +1",
+            "{bounded} = {limit}",
+            bounded = inout(reg) bounded,
+            limit = in(reg) limit,
+            options(pure, nomem, nostack),
+        );
+    }
+    bounded as u32
+}
+
+/// How many bytes of the packet lie behind the frames.
+#[inline(always)]
+fn tail_len(event: &DropEvent) -> u32 {
+    let captured = u32::from(event.headers_len);
+    if PACKET_LEN.load() == 0 || captured <= HEADERS_LEN as u32 {
+        return 0;
+    }
+    tail_bounded(captured - HEADERS_LEN as u32)
+}
+
 /// Takes the kernel stack and returns the number of frames in the record: none
 /// where the stack-trace map has it. `None` if `--stack-func` turns the drop
 /// down, which needs the frames here.
@@ -659,16 +724,21 @@ fn may_diagnose(given: &mut u64) -> bool {
 /// Hands the record to user space; false if there was no room for it.
 #[inline(always)]
 fn submit<C: StackIdContext>(ctx: &C, scratch: &mut Scratch, frames: usize) -> bool {
-    let frames = bounded(frames as u32, MAX_FRAMES as u32);
-    let size = if frames == 0 {
+    let frames = bounded_frames(frames);
+    let tail = tail_len(&scratch.event);
+    let size = if frames == 0 && tail == 0 {
         let headers = bounded(u32::from(scratch.event.headers_len), HEADERS_LEN as u32);
         FIXED_SIZE as u64 + u64::from(headers)
     } else {
-        EVENT_SIZE as u64 + u64::from(frames) * size_of::<u64>() as u64
+        EVENT_SIZE as u64 + u64::from(frames) * size_of::<u64>() as u64 + u64::from(tail)
     };
-    let record: *mut c_void = (&raw mut *scratch).cast();
+    // SAFETY: the record is a part of `scratch`; what is behind it belongs to it.
+    let record: *mut c_void = unsafe {
+        let scratch = (&raw mut *scratch).cast::<u8>();
+        scratch.add(offset_of!(Scratch, event)).cast()
+    };
     if BUFFER.load() == BUFFER_PERF {
-        // SAFETY: the record and the frames behind it lie in `scratch`.
+        // SAFETY: the record and what is behind it lie in `scratch`.
         return unsafe {
             bpf_perf_event_output(
                 ctx.as_ptr(),
@@ -713,6 +783,13 @@ fn wake_waiting_reader() {
     if let Some(empty) = RECORDS_RING.reserve::<u64>(0) {
         empty.discard(u64::from(BPF_RB_FORCE_WAKEUP));
     }
+}
+
+/// The number of frames, for the verifier at most a mask.
+#[inline(always)]
+fn bounded_frames(frames: usize) -> u32 {
+    const { assert!((MAX_FRAMES + 1).is_power_of_two()) };
+    core::hint::black_box(frames as u32) & MAX_FRAMES as u32
 }
 
 /// `value`, at most `limit`, in a way that the verifier can follow.

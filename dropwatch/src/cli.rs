@@ -57,6 +57,7 @@ impl Cli {
             Some(Command::Top(args)) => args.count.diagnostic.verbose,
             Some(Command::Serve(args)) => args.count.diagnostic.verbose,
             Some(Command::Explain(_)) => 0,
+            Some(Command::Replay(args)) => args.verbose,
             Some(Command::Doctor(args)) => args.verbose,
             Some(Command::Locate(args)) => args.verbose,
         }
@@ -78,6 +79,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Say where in the source a drop was, by the kernel's debug information
     Locate(LocateArgs),
+    /// Print recorded drops as they were printed, or filter and format them anew
+    Replay(ReplayArgs),
 }
 
 /// `dropwatch locate`
@@ -441,6 +444,10 @@ pub struct LineArgs {
     #[arg(long, value_name = "N", help_heading = "Capture")]
     pub sample: Option<u32>,
 
+    /// Where packets go.
+    #[command(flatten)]
+    pub write: WriteArgs,
+
     /// How to capture.
     #[command(flatten)]
     pub capture: CaptureArgs,
@@ -467,6 +474,132 @@ pub struct LineArgs {
     /// Which counters to tell of.
     #[command(flatten)]
     pub losses: LossArgs,
+}
+
+/// `dropwatch replay`
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = REPLAY_EXAMPLES, max_term_width = 100)]
+pub struct ReplayArgs {
+    /// Recordings (dropwatch -w FILE.dwr), or - for one on standard input
+    ///
+    /// The files of a run are put in their order, those of several runs are joined by time.
+    #[arg(value_name = "FILE|-", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Which drops to print.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+
+    /// How to print drops
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub output: OutputFormat,
+
+    /// What the first column shows; local time is that of the host that recorded [default: local]
+    #[arg(short, long, value_enum, value_name = "STYLE", help_heading = "Output")]
+    pub timestamp: Option<TimestampStyle>,
+
+    /// Print more tokens, as +mark,+hash, or all
+    #[arg(
+        long,
+        value_name = "+FIELD,...",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub fields: Vec<String>,
+
+    /// Show at most this many callers [default: all that were recorded]
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "16",
+        conflicts_with = "no_stack",
+        help_heading = "Output"
+    )]
+    pub stack: Option<u32>,
+
+    /// Show no stack
+    #[arg(long, help_heading = "Output")]
+    pub no_stack: bool,
+
+    /// Stop after this many lines
+    #[arg(short, long, value_name = "N", help_heading = "Output")]
+    pub count: Option<u64>,
+
+    /// Where packets go.
+    #[command(flatten)]
+    pub write: WriteArgs,
+
+    /// Explain each kind of drop that was printed, at the end, on standard error
+    ///
+    /// As dropwatch explain does, with the present values of this host, not of the one
+    /// that recorded.
+    #[arg(long, help_heading = "Diagnostics")]
+    pub explain: bool,
+
+    /// Say what is done and why; twice for more
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Diagnostics")]
+    pub verbose: u8,
+}
+
+/// How packets are written to a file.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Packets")]
+pub struct WriteArgs {
+    /// Write the packets to this file, for Wireshark (pcapng); - for standard output,
+    /// in place of lines; a FILE.dwr is a recording, for dropwatch replay
+    ///
+    /// Packets have their line as a comment. A file of that name is replaced.
+    #[arg(short, long, value_name = "FILE|-")]
+    pub write: Option<PathBuf>,
+
+    /// Most bytes of each packet that are written [default: 4096; of a recording 144,
+    /// which lines are made of]
+    ///
+    /// What lies in page fragments is never read, so that large packets are often
+    /// shorter.
+    #[arg(short, long, value_name = "BYTES", requires = "write")]
+    pub snaplen: Option<u32>,
+
+    /// What the packets start with
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value_t,
+        requires = "write"
+    )]
+    pub link_type: LinkType,
+
+    /// Begin a new file when this one has so many bytes, as 100M; full ones become
+    /// FILE.1, FILE.2 and so on
+    #[arg(long, value_name = "SIZE", requires = "write")]
+    pub rotate: Option<String>,
+
+    /// Keep so many files, the one that is written included, and remove the oldest
+    #[arg(long, value_name = "N", requires = "rotate")]
+    pub keep: Option<u32>,
+}
+
+/// What packets in a file start with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LinkType {
+    /// What is best for where they go: exact for a file, cooked for standard output
+    #[default]
+    Auto,
+    /// What they have: an Ethernet header or, where there is none, the IP header
+    Exact,
+    /// All a Linux cooked header, so that programs that take one link type only
+    /// (tcpdump) can read them; the destination's MAC address is lost
+    Cooked,
 }
 
 /// How drops are captured.
@@ -731,6 +864,16 @@ Examples:
 
 /metrics has the counts, as OpenMetrics or Prometheus' text, /healthz says whether drops are
 being read. The kernel counts, as for summary. docs/fleet.md tells what to choose.";
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  dropwatch -w drops.dwr                         record, and print as ever
+  dropwatch replay drops.dwr                     the same lines again, on any machine
+  dropwatch replay drops.dwr.* drops.dwr --port 443 -o json
+  zcat drops.dwr.gz | dropwatch replay - --hide-expected --fields +mark
+
+Filters mean what they mean live; --netns takes names and inode numbers. The account
+at the end is that of the run, with what these filters turned down. It needs no
+privileges and nothing of the host that recorded.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:
@@ -752,6 +895,7 @@ Examples:
   dropwatch | grep -m 1 ':443 '               until the first match
   dropwatch -c 100 --no-stack > drops.txt     the next hundred, without stacks
   dropwatch -o json | jq -r .saddr            for programs
+  dropwatch -w - | wireshark -k -i -          the packets themselves
 
 Exit status: 0 done (also when interrupted, or when the reader of the pipe has
 gone), 1 failed, 2 wrong usage, 3 drops were lost (only with --fail-on-lost).";

@@ -4,13 +4,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
-use dropwatch_common::limit::RateLimit;
+use dropwatch_common::{
+    event::{HEADERS_LEN, MAX_SNAPLEN},
+    limit::RateLimit,
+};
 
 use crate::{
     classify,
     cli::{
-        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, OutputFormat,
-        ReportFormat, ServeArgs, SourceArgs, SummaryArgs, SummaryFormat, TopArgs,
+        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, LinkType, OutputFormat,
+        ReportFormat, ServeArgs, SourceArgs, SummaryArgs, SummaryFormat, TopArgs, WriteArgs,
     },
     color,
     counters::Wanted,
@@ -35,6 +38,13 @@ pub const MAX_STACK_DEPTH: u32 = 120;
 
 /// Size of the buffer unless the user says otherwise.
 pub(crate) const DEFAULT_BUFFER_SIZE: &str = "8M";
+
+/// Bytes of each packet that are written unless the user says otherwise: more than a
+/// page of linear data is rare.
+pub(crate) const DEFAULT_SNAPLEN: u32 = 4096;
+
+/// Least bytes after which a file is full.
+const MIN_ROTATE: u64 = 4096;
 
 /// How to see drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -89,6 +99,8 @@ pub struct Config {
     pub rate_limit: Option<RateLimit>,
     /// Of how many drops one is printed, at least 2.
     pub sample: Option<u32>,
+    /// Where packets are written, and how.
+    pub write: Option<Write>,
     /// Whether lost drops are a failure.
     pub fail_on_lost: bool,
     /// File with the kernel's BTF in place of the kernel's own.
@@ -97,6 +109,98 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     /// Whether to give the account while running.
     pub verbose: bool,
+}
+
+/// Where packets are written, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The file; `None` for standard output, where packets take the place of lines.
+    pub file: Option<PathBuf>,
+    /// Whether that is a recording.
+    pub is_recording: bool,
+    /// Most bytes of each packet.
+    pub snaplen: u32,
+    /// Whether all packets get a Linux cooked header in place of what they have.
+    pub is_cooked: bool,
+    /// When to begin a new file.
+    pub rotation: Option<Rotation>,
+}
+
+/// When to begin a new file, and how many to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Bytes after which a file is full.
+    pub size: u64,
+    /// Most files, the one that is written included; `None` for all.
+    pub keep: Option<u32>,
+}
+
+/// What a recording's name ends in.
+const RECORDING: &str = "dwr";
+
+impl Write {
+    /// Validates the flags; `None` without `--write`.
+    ///
+    /// # Errors
+    /// Names the flag whose value makes no sense, and what would.
+    pub(crate) fn new(args: WriteArgs) -> Result<Option<Self>> {
+        let WriteArgs {
+            write,
+            snaplen,
+            link_type,
+            rotate,
+            keep,
+        } = args;
+        let Some(path) = write else {
+            return Ok(None);
+        };
+        ensure!(!path.as_os_str().is_empty(), "--write takes a file, or -");
+        let is_recording = path
+            .extension()
+            .is_some_and(|it| it.eq_ignore_ascii_case(RECORDING));
+        let (least, usual) = match is_recording {
+            // What lines are made of.
+            true => (HEADERS_LEN as u32, HEADERS_LEN as u32),
+            false => (1, DEFAULT_SNAPLEN),
+        };
+        let snaplen = snaplen.unwrap_or(usual);
+        ensure!(
+            (least..=MAX_SNAPLEN as u32).contains(&snaplen),
+            "--snaplen takes {least} to {MAX_SNAPLEN} bytes, not {snaplen}"
+        );
+        ensure!(
+            !is_recording || link_type == LinkType::Auto,
+            "--link-type is for packets; {} is a recording",
+            path.display()
+        );
+        ensure!(
+            keep != Some(0),
+            "--keep takes at least 1, the file that is written"
+        );
+        let file = (path.as_os_str() != "-").then_some(path);
+        let rotation = rotate.as_deref().map(parse_rotate).transpose()?;
+        ensure!(
+            file.is_some() || rotation.is_none(),
+            "--rotate takes a file: --write FILE"
+        );
+        Ok(Some(Self {
+            is_cooked: match link_type {
+                LinkType::Auto => file.is_none(),
+                LinkType::Exact => false,
+                LinkType::Cooked => true,
+            },
+            file,
+            is_recording,
+            snaplen,
+            rotation: rotation.map(|size| Rotation { size, keep }),
+        }))
+    }
+
+    /// Whether packets take the place of lines.
+    #[must_use]
+    pub fn is_to_stdout(&self) -> bool {
+        self.file.is_none()
+    }
 }
 
 /// What can be asked without tracing drops.
@@ -234,7 +338,9 @@ impl Config {
             Some(Command::Summary(args)) => Self::for_summary(args),
             Some(Command::Top(args)) => Self::for_top(args),
             Some(Command::Serve(args)) => Self::for_serve(args),
-            Some(Command::Explain(_) | Command::Locate(_)) => bail!("this captures nothing"),
+            Some(Command::Explain(_) | Command::Locate(_) | Command::Replay(_)) => {
+                bail!("this captures nothing")
+            }
             Some(Command::Doctor(args)) => Self::for_doctor(args),
         }
     }
@@ -405,6 +511,7 @@ impl Config {
             buffer_size: parse_buffer_size(&buffer_size)?,
             rate_limit: None,
             sample: None,
+            write: None,
             fail_on_lost,
             kernel_btf,
             ready_file: diagnostic.ready_file,
@@ -423,6 +530,7 @@ impl Config {
             count,
             rate_limit,
             sample,
+            write,
             capture,
             explain,
             list_reasons,
@@ -441,16 +549,19 @@ impl Config {
             "--vmlinux and --debuginfod say where --source looks; give that, too"
         );
         ensure!(count != Some(0), "--count takes at least 1");
-        let stack_depth = match (no_stack, stack) {
-            (true, _) => 0,
-            (false, depth) => depth.unwrap_or(DEFAULT_STACK_DEPTH),
-        };
+        let stack_depth = stack_depth(no_stack, stack)?.unwrap_or(DEFAULT_STACK_DEPTH);
+        let write = Write::new(write)?;
         ensure!(
-            no_stack || (1..=MAX_STACK_DEPTH).contains(&stack_depth),
-            "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {stack_depth}; for none give \
-             --no-stack"
+            !source || !write.as_ref().is_some_and(|write| write.is_recording),
+            "--source is not recorded; leave it out, and pipe what replay prints into \
+             dropwatch locate -"
+        );
+        ensure!(
+            output == OutputFormat::Text || !write.as_ref().is_some_and(Write::is_to_stdout),
+            "--write - writes packets in place of lines: leave --output json out, or give a file",
         );
         Ok(Self {
+            write,
             question: match (list_reasons, list_hooks) {
                 (true, _) => Some(Question::Reasons),
                 (false, true) => Some(Question::Hooks),
@@ -499,7 +610,22 @@ impl Config {
     }
 }
 
-fn line_format(
+/// Most callers that were asked for, 0 for none; `None` for what is usual.
+pub(crate) fn stack_depth(no_stack: bool, stack: Option<u32>) -> Result<Option<u32>> {
+    if no_stack {
+        return Ok(Some(0));
+    }
+    if let Some(depth) = stack {
+        ensure!(
+            (1..=MAX_STACK_DEPTH).contains(&depth),
+            "--stack takes 1 to {MAX_STACK_DEPTH} callers, not {depth}; for none give --no-stack"
+        );
+    }
+    Ok(stack)
+}
+
+/// What lines look like.
+pub(crate) fn line_format(
     output: OutputFormat,
     timestamp: Option<TimestampStyle>,
     fields: &[String],
@@ -550,8 +676,8 @@ fn extra_fields(names: &[String]) -> Result<Vec<ExtraField>> {
 /// Largest buffer: the kernel takes its size as a power of two in 32 bits.
 const MAX_BUFFER_SIZE: u32 = 1 << 31;
 
-/// Size in bytes, rounded up to what the kernel takes: a power of two of pages.
-fn parse_buffer_size(text: &str) -> Result<u32> {
+/// Bytes, as `4096`, `512K`, `8M` or `1G`.
+fn parse_size(text: &str) -> Option<u64> {
     let split = text.len() - usize::from(text.ends_with(|it: char| "KkMmGg".contains(it)));
     let (digits, unit) = text.split_at(split);
     let factor = match unit {
@@ -560,8 +686,25 @@ fn parse_buffer_size(text: &str) -> Result<u32> {
         "M" | "m" => 1 << 20,
         _ => 1 << 30,
     };
-    let bytes = parse_number(digits)
-        .and_then(|number| number.checked_mul(factor))
+    parse_number(digits).and_then(|number| number.checked_mul(factor))
+}
+
+fn parse_rotate(text: &str) -> Result<u64> {
+    // As the bytes of a disk are often written, and 100MB is near enough to 100M.
+    let size = text.strip_suffix(['B', 'b']).unwrap_or(text);
+    parse_size(size)
+        .filter(|size| *size >= MIN_ROTATE)
+        .with_context(|| {
+            format!(
+                "--rotate takes a size from 4K on, as 100M or 1G, not '{}'",
+                text.escape_debug()
+            )
+        })
+}
+
+/// Size in bytes, rounded up to what the kernel takes: a power of two of pages.
+fn parse_buffer_size(text: &str) -> Result<u32> {
+    let bytes = parse_size(text)
         .filter(|bytes| (1..=u64::from(MAX_BUFFER_SIZE)).contains(bytes))
         .with_context(|| {
             format!(
@@ -684,6 +827,38 @@ mod tests {
     }
 
     #[test]
+    fn packets() {
+        let write = |arguments: &[&str]| config(arguments).unwrap().write;
+        assert_eq!(write(&[]), None);
+        let to_file = Write {
+            file: Some("x".into()),
+            is_recording: false,
+            snaplen: DEFAULT_SNAPLEN,
+            is_cooked: false,
+            rotation: None,
+        };
+        assert_eq!(write(&["-w", "x"]), Some(to_file.clone()));
+        let to_stdout = write(&["-w", "-", "-s", "96"]).unwrap();
+        assert!(to_stdout.is_to_stdout() && to_stdout.is_cooked);
+        assert_eq!(to_stdout.snaplen, 96);
+        let exact = write(&["-w", "-", "--link-type", "exact"]).unwrap();
+        assert!(!exact.is_cooked);
+        let rotation = |arguments: &[&str]| {
+            let write = write(&[&["-w", "x"], arguments].concat()).unwrap();
+            write.rotation.map(|it| (it.size, it.keep))
+        };
+        assert_eq!(rotation(&["--rotate", "100MB"]), Some((100 << 20, None)));
+        assert_eq!(
+            rotation(&["--rotate", "4K", "--keep", "10"]),
+            Some((4096, Some(10)))
+        );
+        assert_eq!(write(&["-w", "x", "-o", "json"]), Some(to_file));
+        let recording = write(&["-w", "x.dwr"]).unwrap();
+        assert!(recording.is_recording && recording.snaplen == HEADERS_LEN as u32);
+        assert_eq!(write(&["-w", "x.DWR", "-s", "1500"]).unwrap().snaplen, 1500);
+    }
+
+    #[test]
     fn what_is_hidden_later_takes_no_token_in_the_kernel() {
         let limit = ["--rate-limit", "10", "--hide-expected"];
         assert!(config(&limit[..2]).unwrap().kernel_rate_limit().is_some());
@@ -803,6 +978,7 @@ mod tests {
             (&["-o", "json", "--fields", "+nothing"], "+skb"),
             (&["-o", "json", "-t", "boot"], "--timestamp"),
             (&["-o", "xml"], "json"),
+            (&["--source", "-w", "x.dwr"], "locate"),
             (&["--buffer-size", "0"], "--buffer-size"),
             (&["--buffer-size", ""], "--buffer-size"),
             (&["--buffer-size", "M"], "--buffer-size"),
@@ -817,6 +993,19 @@ mod tests {
             (&["--rate-limit", "10/"], "--rate-limit"),
             (&["--rate-limit", "4294967296"], "--rate-limit"),
             (&["--sample", "0"], "--sample"),
+            (&["-w", ""], "--write"),
+            (&["-s", "100"], "--write"),
+            (&["-w", "x", "-s", "0"], "--snaplen"),
+            (&["-w", "x", "-s", "16385"], "16384"),
+            (&["-w", "x.dwr", "-s", "100"], "144"),
+            (&["-w", "x.dwr", "--link-type", "exact"], "--link-type"),
+            (&["-w", "x", "--rotate", "4095"], "--rotate"),
+            (&["-w", "x", "--rotate", "many"], "100M"),
+            (&["-w", "x", "--keep", "2"], "--rotate"),
+            (&["-w", "x", "--rotate", "1M", "--keep", "0"], "--keep"),
+            (&["-w", "-", "--rotate", "1M"], "--rotate"),
+            (&["-w", "-", "-o", "json"], "--output"),
+            (&["summary", "-w", "x"], "-w"),
             (&["--sample", "x"], "--sample"),
             (&["--no-such-flag"], "--no-such-flag"),
             (&["extra"], "extra"),

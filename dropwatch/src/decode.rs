@@ -1,6 +1,8 @@
 //! Bytes of a record to a [`DropEvent`] and its stack frames. No I/O.
 
-use dropwatch_common::event::{DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES};
+use dropwatch_common::event::{
+    DropEvent, EVENT_SIZE, FIXED_SIZE, HEADERS_LEN, MAX_FRAMES, MAX_SNAPLEN,
+};
 use zerocopy::FromBytes as _;
 
 /// Most bytes behind a record: the perf buffer fills up to a multiple of 8
@@ -14,6 +16,8 @@ pub struct Decoded<'a> {
     pub event: DropEvent,
     /// Bytes of the stack frames that the record carries.
     frames: &'a [u8],
+    /// The captured bytes of the packet behind those of the event.
+    pub tail: &'a [u8],
 }
 
 /// Decodes a record.
@@ -29,16 +33,21 @@ pub fn decode(bytes: &[u8]) -> Option<Decoded<'_>> {
     let event = DropEvent::read_from_bytes(&whole).ok()?;
     let frame_count = usize::from(event.frame_count);
     let headers_len = usize::from(event.headers_len);
-    if frame_count > MAX_FRAMES || headers_len > HEADERS_LEN {
+    if frame_count > MAX_FRAMES || headers_len > MAX_SNAPLEN {
         return None;
     }
     let event_len = match frame_count {
-        0 => FIXED_SIZE + headers_len,
+        0 => FIXED_SIZE + headers_len.min(HEADERS_LEN),
         _ => EVENT_SIZE,
     };
     let (_, rest) = bytes.split_at_checked(event_len)?;
-    let (frames, padding) = rest.split_at_checked(frame_count * size_of::<u64>())?;
-    (padding.len() <= MAX_PADDING).then_some(Decoded { event, frames })
+    let (frames, rest) = rest.split_at_checked(frame_count * size_of::<u64>())?;
+    let (tail, padding) = rest.split_at_checked(headers_len.saturating_sub(HEADERS_LEN))?;
+    (padding.len() <= MAX_PADDING).then_some(Decoded {
+        event,
+        frames,
+        tail,
+    })
 }
 
 impl<'a> Decoded<'a> {
@@ -48,7 +57,8 @@ impl<'a> Decoded<'a> {
         frames.iter().map(|frame| u64::from_ne_bytes(*frame))
     }
 
-    /// The captured bytes of the packet, from the network header on.
+    /// The captured bytes of the packet, from the link or network header on, as far as
+    /// headers are looked at.
     pub fn headers(&self) -> &[u8] {
         // In bounds, as `decode` has checked.
         &self.event.headers[..usize::from(self.event.headers_len).min(HEADERS_LEN)]

@@ -6,9 +6,11 @@
 
 mod kernel;
 mod parse;
+mod recorded;
 
 pub use kernel::{KernelFilters, Range, Resolver};
 pub use parse::Family;
+pub use recorded::{RecordFilters, Verdict};
 
 use std::{collections::BTreeSet, ops::RangeInclusive};
 

@@ -9,6 +9,7 @@
 pub mod account;
 pub mod bpf;
 pub mod btf;
+pub mod capture;
 pub mod classify;
 pub mod cli;
 pub mod color;
@@ -37,6 +38,8 @@ mod private_netns;
 mod proc_net;
 pub mod progress;
 pub mod record;
+pub mod recording;
+pub mod replay;
 mod sandbox;
 pub mod serve;
 pub mod session;

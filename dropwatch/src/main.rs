@@ -6,14 +6,16 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
-    cli::{Cli, Command, LocateArgs},
+    cli::{Cli, Command, LocateArgs, ReplayArgs},
     color,
     config::{Config, Question},
     doctor,
     explain::Explain,
     heap,
     locate::Locate,
-    progress, session,
+    progress,
+    replay::Replay,
+    session,
 };
 
 /// Exit status of wrong usage, as clap uses it.
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
         Some(Command::Explain(args)) => return explain(&args.what),
         Some(Command::Locate(args)) => return locate(args),
         _ => {}
+    }
+    if let Some(Command::Replay(args)) = cli.command {
+        return replay(args);
     }
     let config = match Config::new(cli) {
         Ok(config) => config,
@@ -55,6 +60,16 @@ fn locate(args: &LocateArgs) -> ExitCode {
         Ok(Ok(true)) => ExitCode::SUCCESS,
         Ok(Ok(false)) => ExitCode::FAILURE,
         Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
+        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
+    }
+}
+
+fn replay(args: ReplayArgs) -> ExitCode {
+    match Replay::new(args) {
+        Ok(replay) => match replay.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error, ExitCode::FAILURE),
+        },
         Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
     }
 }

@@ -1,7 +1,8 @@
-//! Standard output: lines are collected and written in one piece, and a reader
+//! Standard output: lines (or packets) are collected and written in one piece, and a reader
 //! that is slow or gone is noticed without anything being blocked.
 
 use std::{
+    collections::VecDeque,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write as _},
     os::{
@@ -26,10 +27,10 @@ pub struct Output {
     /// Lines, of which the first `written` bytes are out.
     pending: Vec<u8>,
     written: usize,
-    /// Whether what is out ends in the middle of a line.
-    is_line_begun: bool,
-    /// Lines of which the end is not out.
-    lines_pending: u64,
+    /// Bytes that were in front of `pending`.
+    gone: u64,
+    /// Start and end of each line whose end is not out, in bytes of all output.
+    lines: VecDeque<(u64, u64)>,
     lines_written: u64,
 }
 
@@ -72,8 +73,8 @@ impl Output {
             sink,
             pending: Vec::new(),
             written: 0,
-            is_line_begun: false,
-            lines_pending: 0,
+            gone: 0,
+            lines: VecDeque::new(),
             lines_written: 0,
         }
     }
@@ -85,8 +86,19 @@ impl Output {
 
     /// Adds the line that `write` appends, newline included.
     pub fn add_line(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.end();
         write(&mut self.pending);
-        self.lines_pending += 1;
+        self.lines.push_back((start, self.end()));
+    }
+
+    /// Bytes of all output so far, what waits included.
+    fn end(&self) -> u64 {
+        self.gone + self.pending.len() as u64
+    }
+
+    /// Adds what comes before the first line; no number of lines has it in it.
+    pub fn add_first(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.pending);
     }
 
     /// Adds a line that no number of lines has in it. No other may follow.
@@ -97,17 +109,15 @@ impl Output {
     /// Forgets lines that wait, and returns their number. The rest of a line that is
     /// partly out stays, or what follows would be joined to the first part.
     pub fn give_up(&mut self) -> u64 {
-        let rest = self.unwritten();
-        let end = rest.iter().position(|byte| *byte == b'\n');
-        let kept = match end {
-            Some(end) if self.is_line_begun => end + 1,
-            _ => 0,
+        let Some(&(start, end)) = self.lines.front() else {
+            return 0;
         };
-        let begun = u64::from(kept > 0);
-        self.pending.truncate(self.written + kept);
-        let given_up = self.lines_pending - begun;
-        self.lines_pending = begun;
-        given_up
+        let is_begun = start < self.gone + self.written as u64;
+        let kept = if is_begun { end } else { start };
+        self.pending.truncate((kept - self.gone) as usize);
+        let waiting = self.lines.len();
+        self.lines.truncate(usize::from(is_begun));
+        (waiting - self.lines.len()) as u64
     }
 
     /// Lines that are out completely.
@@ -117,7 +127,7 @@ impl Output {
 
     /// Lines that wait, the one that is partly out included.
     pub fn lines_pending(&self) -> u64 {
-        self.lines_pending
+        self.lines.len() as u64
     }
 
     /// Whether so much waits that no more lines should be added.
@@ -147,20 +157,11 @@ impl Output {
             };
             match result {
                 Ok(count) => {
-                    // Counting bytes is only for the rare write that falls short.
-                    let lines = match unwritten.get(..count) {
-                        Some(out) if count < unwritten.len() => {
-                            self.is_line_begun = !out.ends_with(b"\n");
-                            count_lines(out)
-                        }
-                        _ => {
-                            self.is_line_begun = false;
-                            self.lines_pending
-                        }
-                    };
-                    self.lines_written += lines;
-                    self.lines_pending -= lines;
                     self.written += count;
+                    let out = self.gone + self.written as u64;
+                    while self.lines.pop_front_if(|(_, end)| *end <= out).is_some() {
+                        self.lines_written += 1;
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -169,10 +170,12 @@ impl Output {
             }
         }
         if self.written == self.pending.len() {
+            self.gone += self.written as u64;
             self.pending.clear();
             self.written = 0;
         } else if self.written >= HIGH_WATER {
             // A reader that never catches up must not make this grow.
+            self.gone += self.written as u64;
             self.pending.drain(..self.written);
             self.written = 0;
         }
@@ -227,10 +230,6 @@ pub fn print(text: &str) -> Result<Reader> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(error) => Err(error).context("writing to standard output"),
     }
-}
-
-fn count_lines(bytes: &[u8]) -> u64 {
-    bytes.iter().filter(|byte| **byte == b'\n').count() as u64
 }
 
 /// Opens standard output anew where it is a pipe or terminal.
@@ -302,9 +301,9 @@ mod tests {
             assert_eq!(output.flush().unwrap(), Reader::Present);
             let (written, pending) = (output.lines_written(), output.lines_pending());
             assert_eq!(written + pending, 100);
-            let begun = u64::from(output.is_line_begun);
-            assert_eq!(output.give_up(), pending - begun);
-            assert_eq!(output.lines_pending(), begun);
+            let given_up = output.give_up();
+            let begun = output.lines_pending();
+            assert!(begun <= 1 && given_up + begun == pending);
             output.add_last(|line| line.extend_from_slice(b"the end\n"));
             let (output, text) = finish(output, reader);
             assert_eq!(output.lines_written(), written + begun);

@@ -68,7 +68,7 @@ pub use self::{
 const ETHERTYPE_ETHERNET: u16 = 0x6558;
 
 /// What the kernel side captured of a packet.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capture<'a> {
     /// `sk_buff.protocol`: the ethertype in host byte order, 0 where it is not
     /// known.
@@ -181,6 +181,18 @@ pub struct Addresses {
 }
 
 impl Packet {
+    /// Reads the headers of a packet whose socket, if there is one, is of the address
+    /// family `family`.
+    pub fn of(capture: &Capture<'_>, family: Option<u16>) -> Self {
+        let mut packet = Self::parse(capture);
+        if packet.tuple.protocol == Protocol::Unknown
+            && let Some(family) = family
+        {
+            packet.tuple.protocol = Protocol::Family(family);
+        }
+        packet
+    }
+
     /// Reads the headers of a packet.
     pub fn parse(capture: &Capture<'_>) -> Self {
         let network = link::read(capture);

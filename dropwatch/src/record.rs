@@ -1,6 +1,9 @@
 //! The enriched drop: all that a format needs to know, and no I/O.
 
-use crate::{classify::Class, packet::Packet};
+use crate::{
+    classify::Class,
+    packet::{Capture, Packet, VlanTag},
+};
 
 /// One dropped packet with the names that belong to its numbers.
 ///
@@ -46,6 +49,11 @@ pub struct DropRecord<'a> {
     pub stack: Option<Stack<'a>>,
     /// Kernel address of the `struct sk_buff`.
     pub address: u64,
+    /// What no line shows.
+    pub origin: Origin<'a>,
+    /// The packet itself, as far as it was captured; `None` for what is no single
+    /// packet.
+    pub bytes: Option<PacketBytes<'a>>,
 }
 
 impl DropRecord<'_> {
@@ -72,6 +80,41 @@ pub struct SkbFields {
     pub priority: u32,
     /// Hash of the flow, 0 where it was not computed.
     pub hash: u32,
+}
+
+/// A packet's bytes: linear data only, and with `--write` more of it than headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacketBytes<'a> {
+    /// The first bytes, from the MAC header on if that was captured, else from the
+    /// network header on. Empty where the kernel has not set an ethertype: nobody can
+    /// know then what they mean.
+    pub head: &'a [u8],
+    /// Those behind them.
+    pub tail: &'a [u8],
+    /// Where the network header is in `head`; 0 without MAC header.
+    pub network_offset: usize,
+    /// Bytes from the first one of `head` to the end of the packet, fragments
+    /// included, not fewer than there are; `None` where the kernel side did not look.
+    pub original_len: Option<u32>,
+    /// `sk_buff.protocol`: the ethertype in host byte order, 0 where it is not set.
+    pub ethertype: u16,
+    /// The VLAN tag that the kernel keeps outside of the frame.
+    pub vlan_tag: Option<VlanTag>,
+    /// `sk_buff.pkt_type`: `PACKET_*` of `include/uapi/linux/if_packet.h`.
+    pub pkt_type: Option<u8>,
+}
+
+impl<'a> PacketBytes<'a> {
+    /// What headers are read from.
+    #[must_use]
+    pub fn capture(&self) -> Capture<'a> {
+        Capture {
+            ethertype: self.ethertype,
+            vlan_tag: self.vlan_tag,
+            bytes: self.head,
+            network_offset: self.network_offset,
+        }
+    }
 }
 
 /// How a packet is to be cut into segments.
@@ -130,6 +173,19 @@ pub struct Workload<'a> {
     pub pod: Option<&'a [u8]>,
     /// The systemd unit.
     pub unit: Option<&'a [u8]>,
+    /// The container's whole id: what the start of an id in `--container` is compared
+    /// with. No line shows it.
+    pub container_id: Option<&'a [u8]>,
+}
+
+/// What a recording needs to be read again and filtered, and no line shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// Number of the drop reason, subsystem in the high 16 bits.
+    pub reason: Option<u32>,
+    /// The control group of the packet's socket: its path from the top of the tree, as
+    /// `/proc/PID/cgroup` gives it; empty for the top.
+    pub cgroup: Option<&'a [u8]>,
 }
 
 /// A point in time on two clocks.

@@ -7,13 +7,14 @@ mod serving;
 use std::{
     fmt::{self, Write as _},
     fs,
-    io::Write as _,
+    io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use dropwatch_common::{config::RangeKind, event::present, limit::RateLimit};
+use jiff::tz::TimeZone;
 use rustix::system::uname;
 use tokio::{
     select,
@@ -29,8 +30,9 @@ use crate::{
     account::{Account, UserCounts},
     bpf::{self, KernelSide, LiveMaps, StackReader, Transport},
     btf::Btf,
+    capture::{self, Capture},
     classify::Class,
-    config::{Config, SummaryOptions, View},
+    config::{Config, SummaryOptions, View, Write},
     counters::{Counters, Report, Wanted},
     decode::decode,
     enrich::{
@@ -44,6 +46,7 @@ use crate::{
     output::{self, Output, Reader},
     preflight,
     progress::{self, Progress},
+    recording::Recorder,
     sandbox,
     source::{self, Sources},
     system::{PendingSymbols, System},
@@ -79,6 +82,11 @@ pub async fn run(config: &Config) -> Result<Account> {
     if matches!(config.view, View::Top(_)) {
         top::check()?;
     }
+    let packets_to_stdout = config.write.as_ref().is_some_and(Write::is_to_stdout);
+    ensure!(
+        !packets_to_stdout || !std::io::stdout().is_terminal(),
+        "--write -: standard output is a terminal; send it to a pipe or a file"
+    );
     let output = Output::stdout()?;
     let signals = Signals::new()?;
     // What can't be had is said before anything is attached.
@@ -91,11 +99,15 @@ pub async fn run(config: &Config) -> Result<Account> {
         mut enricher,
     } = start(config)?;
     let counters = start_counters(config, &filters, enricher.host())?;
+    let capture = open_capture(config, &mut enricher)?;
     create_ready_file(config)?;
     // Before there are other threads: each has capabilities of its own.
     sandbox::enter(sandbox::Needs {
         namespaces: config.counters != Wanted::None,
-        files: false,
+        files: config
+            .write
+            .as_ref()
+            .is_some_and(|write| write.rotation.is_some()),
     })?;
 
     enricher.set_sample(config.sample);
@@ -124,12 +136,25 @@ pub async fn run(config: &Config) -> Result<Account> {
             },
             counts: UserCounts::default(),
             sink: Sink::new(config),
+            capture,
             groups: Groups::new(by, max_groups as usize),
             kinds: config.explain.then(Kinds::new).transpose()?,
             counters,
         },
     };
     session.run(signals).await
+}
+
+/// Creates the file of `--write`, if there is one.
+fn open_capture(config: &Config, enricher: &mut Enricher) -> Result<Option<Capture>> {
+    let View::Lines { format, .. } = &config.view else {
+        return Ok(None);
+    };
+    Capture::open(config.write.as_ref(), format, || {
+        let (reasons, subsystems) = capture::reasons_of(enricher.reasons());
+        let about = capture::about_this_run(config.stack_depth);
+        Recorder::new(about, TimeZone::system(), reasons, subsystems)
+    })
 }
 
 /// All that it takes to get records of drops.
@@ -295,6 +320,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<Account> {
+        self.records.begin();
         let traced = match &self.config.view {
             View::Top(options) => self.watch(options).await,
             View::Lines { .. } | View::Summary(_) | View::Serve(_) => {
@@ -320,8 +346,23 @@ impl Session<'_> {
                 Err(error)
             }
         };
+        let account = self.finish_capture(account);
         self.records.explain();
         account
+    }
+
+    /// Ends the file of `--write`, and says what is in it.
+    fn finish_capture(&mut self, ended: Result<Account>) -> Result<Account> {
+        let account = match &ended {
+            Ok(account) => *account,
+            Err(_) => self.account()?,
+        };
+        let Some(capture) = &mut self.records.capture else {
+            return ended;
+        };
+        let finished = capture.finish(&account);
+        report(&capture.report());
+        ended.and_then(|account| finished.map(|()| account))
     }
 
     /// Counts as lost what the kernel side recorded until it was detached.
@@ -418,7 +459,7 @@ impl Session<'_> {
             {
                 progress.pause();
             }
-            if self.records.output.flush()? == Reader::Gone {
+            if self.records.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
             if self.records.is_done() {
@@ -450,7 +491,7 @@ impl Session<'_> {
         loop {
             let was_full = !self.records.may_take();
             let drained = self.drain();
-            if self.records.output.flush()? == Reader::Gone {
+            if self.records.flush()? == Reader::Gone {
                 return Ok(Reader::Gone);
             }
             if drained == 0 && !was_full && !self.records.output.is_pending() {
@@ -630,7 +671,10 @@ impl Sink {
     fn new(config: &Config) -> Self {
         match &config.view {
             View::Lines { format, count } => Self::Lines {
-                format: format::new(format),
+                format: match &config.write {
+                    Some(write) if write.is_to_stdout() => Box::new(capture::pcapng(write, format)),
+                    _ => format::new(format),
+                },
                 room: *count,
             },
             View::Summary(options) => {
@@ -658,6 +702,8 @@ struct Records {
     tokens: Tokens,
     counts: UserCounts,
     sink: Sink,
+    /// The file of `--write`.
+    capture: Option<Capture>,
     /// What is counted; none where each drop becomes a line.
     groups: Groups,
     /// Kinds of the drops that were printed; `None` without `--explain`.
@@ -667,6 +713,22 @@ struct Records {
 }
 
 impl Records {
+    /// Adds what output begins with.
+    fn begin(&mut self) {
+        if let Sink::Lines { format, .. } = &mut self.sink {
+            self.output.add_first(|line| format.write_head(line));
+        }
+    }
+
+    /// Writes what waits, to the file of `--write` and, as much as its reader takes, to
+    /// standard output.
+    fn flush(&mut self) -> Result<Reader> {
+        if let Some(capture) = &mut self.capture {
+            capture.flush()?;
+        }
+        self.output.flush()
+    }
+
     /// Whether records can be taken: not while lines of others wait. Groups need no room.
     fn may_take(&self) -> bool {
         !matches!(self.sink, Sink::Lines { .. }) || !self.output.is_full()
@@ -735,6 +797,9 @@ impl Records {
                     self.counts.lines += 1;
                     self.counts.packets += record.packets();
                     self.output.add_line(|line| format.write(&record, line));
+                    if let Some(capture) = &mut self.capture {
+                        capture.add(&record);
+                    }
                     if let Some(kinds) = &mut self.kinds {
                         kinds.note(&record);
                     }

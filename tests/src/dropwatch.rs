@@ -248,6 +248,18 @@ impl Ended {
         )
     }
 
+    /// The file that packets were written to: the line `dropwatch: 7 packets in FILE`.
+    #[must_use]
+    pub fn packets_file(&self) -> Option<PathBuf> {
+        self.stderr.lines().rev().find_map(|line| {
+            let (_, file) = line
+                .strip_prefix("dropwatch: ")?
+                .split_once(" packets in ")?;
+            // Behind it are the files before it.
+            Some(file.split(" and ").next()?.into())
+        })
+    }
+
     /// Whether the kernel skipped probe hits, says the closing warning. What was dropped then has
     /// no line and is not in the account.
     #[must_use]

@@ -3,12 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
+    fs,
     net::{SocketAddr, UdpSocket},
+    path::Path,
     thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
+use tempfile::TempDir;
 
 use crate::{
     cgroup::Cgroup,
@@ -21,6 +24,7 @@ use crate::{
     line::Line,
     netns::{NamedNetns, Netns},
     owners::{CONTAINER, Holder, OWNER_WITHIN, holder, overflow},
+    pcapng,
     scenario::{REASONS, local},
     stand_in::SenderProcess,
     traffic::{self, Packet, fits, small_receiver},
@@ -239,6 +243,12 @@ pub static FILTERS: &[Filter] = &[
          --len 100-200 --netns {subject}",
         Only(&["base"]),
     ),
+    // No filter, but a program of its own: it copies more of each packet.
+    filter(
+        "write",
+        "--netns {subject},{peer},{inner} --write {packets}.{hook}",
+        AllBut(&[]),
+    ),
 ];
 
 impl Filter {
@@ -265,6 +275,9 @@ impl Filter {
         ended.expect_status(0)?;
         let account = ended.account()?;
         ensure!(account.lost == 0, "lines were lost: {account:?}");
+        if let Some(file) = ended.packets_file() {
+            packets_are_lines(&file, &ended.stdout)?;
+        }
         let complaints = self.complaints(stage, sent, &ended.stdout);
         ensure!(
             complaints.is_empty(),
@@ -296,7 +309,10 @@ impl Filter {
         Ok(())
     }
 
-    fn complaints(&self, stage: &Stage, sent: &[Sent], stdout: &str) -> String {
+    /// What is wrong with lines that were to be those of the packets that pass; empty if nothing
+    /// is.
+    #[must_use]
+    pub fn complaints(&self, stage: &Stage, sent: &[Sent], stdout: &str) -> String {
         let mut printed: BTreeMap<&str, usize> = BTreeMap::new();
         let mut complaints = String::new();
         for text in stdout.lines() {
@@ -340,7 +356,8 @@ impl Filter {
 pub struct Sent {
     label: &'static str,
     packet: Packet,
-    count: usize,
+    /// How often.
+    pub count: usize,
 }
 
 /// What the filters are about; made before dropwatch starts, for flags name it.
@@ -353,6 +370,42 @@ pub struct Stage {
     child: SenderProcess,
     cgroup: Cgroup,
     holder: Holder,
+    /// For files of packets.
+    folder: TempDir,
+}
+
+/// Fails unless the file has a packet for each line, with the line as its comment, and more than
+/// the headers of those that are longer.
+fn packets_are_lines(file: &Path, stdout: &str) -> Result<()> {
+    /// What records hold of each packet anyway.
+    const HEADERS: usize = 144;
+
+    let bytes = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+    let capture = pcapng::read(&bytes)?;
+    let lines: Vec<&str> = stdout.lines().collect();
+    ensure!(
+        capture.packets.len() == lines.len(),
+        "{} packets for {} lines",
+        capture.packets.len(),
+        lines.len()
+    );
+    let mut longer = 0;
+    for (packet, line) in capture.packets.iter().zip(lines) {
+        let (_, rest) = line.split_once(' ').context("a line has a time")?;
+        ensure!(packet.comment == rest, "{:?} for {line:?}", packet.comment);
+        ensure!(
+            packet.original_len as usize <= HEADERS || packet.data.len() >= 28,
+            "almost nothing of a packet: {packet:?}"
+        );
+        longer += usize::from(packet.data.len() > HEADERS);
+    }
+    ensure!(longer > 0, "no packet with more than its headers");
+    let account = capture.account.context("no account in the file")?;
+    ensure!(
+        account.counts[3] == capture.packets.len() as u64,
+        "{account:?}"
+    );
+    Ok(())
 }
 
 /// Datagrams to port 10 are dropped on the way out.
@@ -396,6 +449,7 @@ impl Stage {
             .run(|| holder(&small_receiver(local(HELD))?))?;
         Ok(Self {
             named: NamedNetns::new(&world.subject)?,
+            folder: tempfile::tempdir().context("making a folder")?,
             world,
             inner,
             child,
@@ -417,6 +471,10 @@ impl Stage {
             ("{holder}", self.holder.0.id().to_string()),
             ("{container}", CONTAINER[..12].to_owned()),
             ("{cgroup}", self.cgroup.path().display().to_string()),
+            (
+                "{packets}",
+                self.folder.path().join("packets").display().to_string(),
+            ),
         ];
         replacements
             .iter()

@@ -16,6 +16,7 @@ pub mod losses;
 pub mod netns;
 pub mod oracle;
 pub mod owners;
+pub mod pcapng;
 pub mod run;
 pub mod scenario;
 pub mod server;

@@ -286,7 +286,7 @@ impl Runner {
     }
 
     fn spawn_filter(&self, way: &Way, filter: &Filter, stage: &Stage) -> Result<Dropwatch> {
-        let flags = stage.fill_in(filter.flags);
+        let flags = stage.fill_in(filter.flags).replace("{hook}", &way.hook);
         let mut args = vec!["--hook", &way.hook, "--buffer", &way.buffer, "-v"];
         args.extend(flags.split_whitespace());
         Dropwatch::spawn(&self.dropwatch, &args)

@@ -28,6 +28,8 @@ const TERMINAL: &[Tool] = &[("tmux", "tmux")];
 
 /// What they look at the unit with. The package alone does not make systemd the init of a machine.
 const UNITS: &[Tool] = &[("systemd-analyze", "systemd")];
+/// What they read files of packets with.
+const PACKETS: &[Tool] = &[("tshark", "tshark"), ("tcpdump", "tcpdump")];
 
 /// What runs virtual machines, or goes into them.
 const VM: &[Tool] = &[
@@ -40,7 +42,7 @@ const VM: &[Tool] = &[
 
 /// Installs the packages of the programs that the live tests lack.
 pub(crate) fn ensure_live() -> Result<()> {
-    ensure(&[LIVE, TERMINAL, UNITS])
+    ensure(&[LIVE, TERMINAL, UNITS, PACKETS])
 }
 
 /// The folder with Debian's `prometheus` and `promtool`. Installed, the package would start a

@@ -35,6 +35,10 @@ pub(crate) struct Headers {
     pub(crate) len: u32,
     /// How many of them lie before the network header.
     pub(crate) network_offset: u32,
+    /// Bytes of linear data from `address` on.
+    pub(crate) available: u64,
+    /// `sk_buff.data`.
+    pub(crate) data: u64,
 }
 
 impl Headers {
@@ -43,6 +47,8 @@ impl Headers {
         address: 0,
         len: 0,
         network_offset: 0,
+        available: 0,
+        data: 0,
     };
 }
 
@@ -227,6 +233,8 @@ impl<'a, A: Access> Skb<'a, A> {
             address: start,
             len,
             network_offset,
+            available,
+            data,
         }
     }
 }

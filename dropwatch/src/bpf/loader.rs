@@ -18,7 +18,7 @@ use aya::{
 };
 use dropwatch_common::{
     config::{ABSENT, BUFFER_PERF, BUFFER_RING, Counters, RangeKind},
-    event::MAX_FRAMES,
+    event::{HEADERS_LEN, MAX_FRAMES, MAX_TAIL},
     group::{GroupCounts, GroupKey, by},
 };
 
@@ -28,8 +28,8 @@ use super::{
     filters::LiveMaps,
     groups::{self, GroupReader},
     layout::{self, Globals, TracepointLayout},
-    stack_depth,
     transport::{PerfTransport, RingTransport, Transport},
+    value_size,
 };
 use crate::{
     btf::Btf,
@@ -247,6 +247,7 @@ fn choices(
             "STACK_BYTES",
             unwound_frames(config, filters) * size_of::<u64>() as u32,
         ),
+        ("PACKET_LEN", packet_len(config)),
         ("SAMPLE", config.sample.unwrap_or(0)),
         ("FILTERS", filters.flags),
         ("RANGE_FILTERS", filters.range_flags),
@@ -256,8 +257,16 @@ fn choices(
     ]
 }
 
+/// Most bytes of a packet in a record, 0 where its headers are enough. The line's headers
+/// are there whatever `--snaplen` says.
+fn packet_len(config: &Config) -> u32 {
+    let write = config.write.as_ref();
+    write.map_or(0, |write| write.snaplen.max(HEADERS_LEN as u32))
+}
+
 fn shows_direction(config: &Config) -> bool {
-    matches!(&config.view, View::Lines { format, .. } if format.shows(ExtraField::Dir))
+    config.write.is_some()
+        || matches!(&config.view, View::Lines { format, .. } if format.shows(ExtraField::Dir))
 }
 
 /// How many groups the kernel side tells apart.
@@ -306,7 +315,12 @@ fn load_object(
 ) -> Result<Ebpf> {
     let mut object = OBJECT.to_vec();
     let frames = unwound_frames(config, filters);
-    stack_depth::set(&mut object, frames.max(1))?;
+    let stack_size = frames.max(1) * size_of::<u64>() as u32;
+    value_size::change(&mut object, "STACKS", |_| stack_size)?;
+    let tail = packet_len(config).saturating_sub(HEADERS_LEN as u32);
+    value_size::change(&mut object, "SCRATCH", |size| {
+        size.saturating_sub(MAX_TAIL as u32) + tail.next_multiple_of(8)
+    })?;
     let mut loader = EbpfLoader::new();
     // Offsets come from this project's own table; the object has nothing for
     // aya to relocate.

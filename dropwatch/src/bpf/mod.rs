@@ -6,8 +6,8 @@ mod filters;
 mod groups;
 pub mod layout;
 mod loader;
-mod stack_depth;
 mod transport;
+mod value_size;
 
 pub use diagnostics::Diagnostics;
 pub use filters::LiveMaps;

@@ -18,11 +18,11 @@ fn record(mut bytes: Vec<u8>, headers_len: u16, frame_count: u16, extra: isize) 
     bytes
 }
 
-/// Bytes of a record: one without frames ends behind the headers.
+/// Bytes of a record: one without frames ends behind the packet's bytes.
 fn len(headers_len: usize, frame_count: usize) -> usize {
     match frame_count {
         0 => FIXED_SIZE + headers_len,
-        count => EVENT_SIZE + count * 8,
+        count => EVENT_SIZE + count * 8 + headers_len.saturating_sub(HEADERS_LEN),
     }
 }
 
@@ -50,10 +50,27 @@ fn limits_are_those_of_the_record() {
         .is_some()
     };
     assert!(is_record(144, 127, 0) && is_record(144, 127, 7));
-    assert!(!is_record(145, 127, 0) && !is_record(144, 128, 0));
+    let most = MAX_SNAPLEN as u16;
+    assert!(is_record(most, 0, 0) && is_record(most, 127, 7));
+    assert!(!is_record(most + 1, 0, 0) && !is_record(144, 128, 0));
     assert!(!is_record(144, 127, 8) && !is_record(144, 127, -1));
     assert!(is_record(10, 0, 0) && is_record(0, 0, 7));
-    assert!(!is_record(10, 0, 8) && !is_record(10, 0, -1) && !is_record(145, 0, 0));
+    assert!(!is_record(10, 0, 8) && !is_record(10, 0, -1) && !is_record(145, 0, -1));
+}
+
+#[test]
+fn the_rest_of_the_packet_comes_behind_the_frames() {
+    for frame_count in [0, 2] {
+        let mut bytes = record(vec![0; EVENT_SIZE], 147, frame_count, 0);
+        let end = bytes.len();
+        bytes[FIXED_SIZE + 143] = 1;
+        bytes[end - 3..].copy_from_slice(&[2, 3, 4]);
+        let decoded = decode(&bytes).unwrap();
+        assert_eq!(decoded.headers().len(), HEADERS_LEN);
+        assert_eq!(decoded.headers().last(), Some(&1));
+        assert_eq!(decoded.tail, [2, 3, 4]);
+        assert_eq!(decoded.frames().count(), usize::from(frame_count));
+    }
 }
 
 #[test]
@@ -84,7 +101,7 @@ proptest! {
     fn random_bytes_are_no_reason_to_panic(bytes in vec(any::<u8>(), 0..1400)) {
         if let Some(decoded) = decode(&bytes) {
             let frames = decoded.frames().count();
-            let len = len(decoded.headers().len(), frames);
+            let len = len(decoded.headers().len() + decoded.tail.len(), frames);
             prop_assert!((len..=len + MAX_PADDING).contains(&bytes.len()));
             prop_assert!(decoded.headers().len() <= HEADERS_LEN);
         }
@@ -93,16 +110,17 @@ proptest! {
     #[test]
     fn a_record_is_as_long_as_it_says(
         bytes in vec(any::<u8>(), EVENT_SIZE),
-        headers_len in prop_oneof![4 => 0..=150_u16, 1 => any::<u16>()],
+        headers_len in prop_oneof![4 => 0..=150_u16, 1 => 0..20_000_u16],
         frame_count in prop_oneof![4 => 0..=130_u16, 1 => any::<u16>()],
         extra in prop_oneof![1 => Just(0), 2 => -16..=16_isize],
     ) {
         let bytes = record(bytes, headers_len, frame_count, extra);
-        let is_record = headers_len <= 144 && frame_count <= 127 && (0..=7).contains(&extra);
+        let is_record = headers_len <= 16384 && frame_count <= 127 && (0..=7).contains(&extra);
         match decode(&bytes) {
             Some(decoded) => {
                 prop_assert!(is_record);
-                prop_assert_eq!(decoded.headers().len(), usize::from(headers_len));
+                let len = decoded.headers().len() + decoded.tail.len();
+                prop_assert_eq!(len, usize::from(headers_len));
                 prop_assert_eq!(decoded.frames().count(), usize::from(frame_count));
             }
             None => prop_assert!(!is_record),

@@ -131,6 +131,9 @@ impl Labels {
             container: container.map(|id| self.container.as_deref().unwrap_or(id.short())),
             pod: pod.map(|id| self.pod.as_deref().unwrap_or(id.short())),
             unit,
+            container_id: container
+                .filter(|id| id.has_digits())
+                .map(|id| id.id.as_slice()),
         }
     }
 }
@@ -204,18 +207,29 @@ impl Containers {
     /// other than the host's a look at all processes once a second; both take one twentieth of
     /// a processor at most.
     pub fn describe(&mut self, cgroup: Option<u64>, netns: Option<u32>) -> Workload<'_> {
+        self.learn(cgroup, netns);
+        self.known(cgroup, netns)
+    }
+
+    /// Learns what [`known`](Self::known) tells.
+    pub fn learn(&mut self, cgroup: Option<u64>, netns: Option<u32>) {
         let by_cgroup = cgroup.is_some_and(|id| self.learn_cgroup(id));
         if let Some(inode) = netns
             && !by_cgroup
         {
             self.learn_home(inode);
         }
+    }
+
+    /// What [`describe`](Self::describe) says, as far as it was learned.
+    #[must_use]
+    pub fn known(&self, cgroup: Option<u64>, netns: Option<u32>) -> Workload<'_> {
         let cgroup = cgroup.and_then(|id| self.tree.get(id));
         let unit = cgroup.and_then(|cgroup| cgroup.identity.unit.as_deref());
-        if by_cgroup
-            && let Some(Cgroup {
-                identity, labels, ..
-            }) = cgroup
+        if let Some(Cgroup {
+            identity, labels, ..
+        }) = cgroup
+            && identity.is_workload()
         {
             return labels.workload(identity.container.as_ref(), identity.pod.as_ref(), unit);
         }
@@ -232,6 +246,12 @@ impl Containers {
         }
     }
 
+    /// Path of the cgroup with this id, from the top of the tree, if it was learned.
+    #[must_use]
+    pub fn path(&self, cgroup: u64) -> Option<&[u8]> {
+        self.tree.get(cgroup).map(|cgroup| &*cgroup.path)
+    }
+
     /// Learns about a cgroup; whether it is part of a container or pod.
     fn learn_cgroup(&mut self, id: u64) -> bool {
         if !self.tree.is_settled(id) && self.walks.allows(self.now, PAUSE) {
@@ -246,7 +266,7 @@ impl Containers {
         };
         let parts = (identity.container.as_ref(), identity.pod.as_ref());
         labels.refresh(parts, &mut self.names, self.now);
-        parts.0.is_some() || parts.1.is_some()
+        identity.is_workload()
     }
 
     fn walk(&mut self) {
@@ -465,10 +485,14 @@ impl Containers {
     }
 }
 
+/// Whether `text` can be the beginning of a container's id.
+pub(crate) fn is_id_prefix(text: &str) -> bool {
+    text.len() >= MIN_ID_PREFIX && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The container or pod whose id begins with `prefix`.
 fn by_id(prefix: &str, known: &BTreeMap<Target, Option<Vec<u8>>>) -> Result<Vec<Target>> {
-    let is_hex = prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if prefix.len() < MIN_ID_PREFIX || !is_hex {
+    if !is_id_prefix(prefix) {
         return Ok(Vec::new());
     }
     let begins = |target: &&Target| match target {

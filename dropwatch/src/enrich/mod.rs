@@ -40,8 +40,8 @@ use self::{
 use crate::{
     decode::{Decoded, until_nul},
     filter::Filters,
-    packet::{Capture, Packet, Part, Protocol, VlanTag},
-    record::{Device, DropRecord, Gso, Netns, Owner, SkbFields, TcpState},
+    packet::{Packet, Part, Protocol, VlanTag},
+    record::{Device, DropRecord, Gso, Netns, Origin, Owner, PacketBytes, SkbFields, TcpState},
     source::Sources,
 };
 
@@ -114,6 +114,11 @@ impl Enricher {
     /// Has the place in the source looked up of each call site.
     pub fn set_sources(&mut self, sources: Sources) {
         self.sources = Some(SiteSources::new(sources));
+    }
+
+    /// The names of drop reasons.
+    pub fn reasons(&mut self) -> &mut ReasonNames {
+        &mut self.reasons
     }
 
     /// The host that is traced.
@@ -202,10 +207,14 @@ impl Enricher {
         let packet = parse(decoded);
         self.learn_owner(event);
         let flow = self.flow(event, &packet);
-        self.name(event, packet, flow, |source| match source {
+        let record = self.name(event, packet, flow, |source| match source {
             StackSource::Id(id) => stack_of_id(id),
             StackSource::Frames => Some(decoded.frames().collect()),
-        })
+        });
+        DropRecord {
+            bytes: packet_bytes(decoded),
+            ..record
+        }
     }
 
     /// Names what the drops of a group have in common: `event` and `packet` as
@@ -254,6 +263,8 @@ impl Enricher {
         };
         let netns = has(present::NETNS).then_some(event.netns);
         let cgroup = has(present::SOCKET_CGROUP).then_some(event.socket_cgroup);
+        self.host.containers.learn(cgroup, netns);
+        let containers = &self.host.containers;
         DropRecord {
             time: self.clock.time(event.time_ns),
             reason,
@@ -291,9 +302,14 @@ impl Enricher {
                 inode,
                 name: self.host.netns.name(inode),
             }),
-            workload: self.host.containers.describe(cgroup, netns),
+            workload: containers.known(cgroup, netns),
             stack: place.stack,
             address: event.skb,
+            origin: Origin {
+                reason: has(present::REASON).then_some(event.reason),
+                cgroup: cgroup.and_then(|id| containers.path(id)),
+            },
+            bytes: None,
         }
     }
 }
@@ -314,28 +330,45 @@ fn owner_entry(event: &DropEvent, answer: Option<bool>) -> OwnerEntry {
     }
 }
 
+/// The packet's bytes, as far as they were captured.
+fn packet_bytes<'a>(decoded: &'a Decoded<'_>) -> Option<PacketBytes<'a>> {
+    let event = &decoded.event;
+    let has = |bit| event.present & bit != 0;
+    let head = decoded.headers();
+    let captured = head.len() + decoded.tail.len();
+    let original_len = if head.is_empty() {
+        // It starts where its length begins to count.
+        Some(event.len)
+    } else {
+        let len = i64::from(event.len) + i64::from(event.data_offset);
+        let len = u32::try_from(len.max(captured as i64)).ok();
+        len.filter(|_| has(present::DATA_OFFSET))
+    };
+    has(present::SKB).then_some(PacketBytes {
+        head,
+        tail: decoded.tail,
+        network_offset: usize::from(event.network_offset).min(head.len()),
+        original_len,
+        ethertype: u16::from_be(event.ethertype),
+        vlan_tag: vlan_tag(event),
+        pkt_type: has(present::PKT_TYPE).then_some(event.pkt_type),
+    })
+}
+
+/// The VLAN tag that the kernel keeps outside of the frame.
+fn vlan_tag(event: &DropEvent) -> Option<VlanTag> {
+    (event.present & present::VLAN != 0).then(|| VlanTag {
+        tpid: u16::from_be(event.vlan_proto),
+        tci: event.vlan_tci,
+    })
+}
+
 /// Reads the captured headers.
 fn parse(decoded: &Decoded<'_>) -> Packet {
     let event = &decoded.event;
-    let has = |bit| event.present & bit != 0;
-    let mut packet = Packet::parse(&Capture {
-        // The ethertype came with the rest of the sk_buff.
-        ethertype: if has(present::SKB) {
-            u16::from_be(event.ethertype)
-        } else {
-            0
-        },
-        vlan_tag: has(present::VLAN).then(|| VlanTag {
-            tpid: u16::from_be(event.vlan_proto),
-            tci: event.vlan_tci,
-        }),
-        bytes: decoded.headers(),
-        network_offset: usize::from(event.network_offset),
-    });
-    if packet.tuple.protocol == Protocol::Unknown && has(present::SOCKET) {
-        packet.tuple.protocol = Protocol::Family(event.socket_family);
-    }
-    packet
+    let family = (event.present & present::SOCKET != 0).then_some(event.socket_family);
+    let capture = packet_bytes(decoded).map(|bytes| bytes.capture());
+    Packet::of(&capture.unwrap_or_default(), family)
 }
 
 /// The state of the packet's socket, if that is one of TCP. Of requests and

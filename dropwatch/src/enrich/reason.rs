@@ -59,6 +59,8 @@ pub struct ReasonNames {
     folder: PathBuf,
     /// The last reason without a name.
     number: String,
+    /// What shows the names that there are, for the end of a message.
+    listing: &'static str,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl ReasonNames {
             not_dropped_yet: value_of("SKB_NOT_DROPPED_YET"),
             folder: folder.to_owned(),
             number: String::new(),
+            listing: "; --list-reasons shows those that it has",
         };
         for Enumerator { name, value } in &core {
             let name = name.strip_prefix(PREFIX).unwrap_or(name);
@@ -99,6 +102,43 @@ impl ReasonNames {
         // Subsystems that are never modules, as qdisc from 7.x on.
         this.learn(kernel);
         this
+    }
+
+    /// The names that were written down on another kernel, in a recording: those of its reasons
+    /// and of their subsystems, by number.
+    pub(crate) fn written_down<'a>(
+        reasons: impl IntoIterator<Item = (u32, &'a str)>,
+        subsystems: impl IntoIterator<Item = (u32, &'a str)>,
+    ) -> Self {
+        let names: FxHashMap<u32, Box<str>> = reasons
+            .into_iter()
+            .map(|(number, name)| (number, name.into()))
+            .collect();
+        let value_of = |name: &str| {
+            let found = names.iter().find(|(_, it)| ***it == *name);
+            found.map(|(number, _)| *number)
+        };
+        let subsystem = |(number, name): (u32, &str)| {
+            let name = name.to_owned();
+            let searched = true;
+            (number, Subsystem { name, searched })
+        };
+        Self {
+            has_reasons: !names.is_empty(),
+            consumed: value_of("SKB_CONSUMED"),
+            not_dropped_yet: value_of("SKB_NOT_DROPPED_YET"),
+            names,
+            subsystems: subsystems.into_iter().map(subsystem).collect(),
+            folder: PathBuf::new(),
+            number: String::new(),
+            listing: "",
+        }
+    }
+
+    /// The names of the subsystems, with their numbers, in no order.
+    pub(crate) fn subsystems(&self) -> impl Iterator<Item = (u32, &str)> {
+        let all = self.subsystems.iter();
+        all.map(|(&number, subsystem)| (number, subsystem.name.as_str()))
     }
 
     /// Whether this kernel gives reasons at all (5.17 and later do).
@@ -218,7 +258,8 @@ impl ReasonNames {
         let is_drop = self.drops().any(|(known, _)| known == number);
         ensure!(
             is_drop || self.subsystems.contains_key(&(number >> SUBSYS_SHIFT)),
-            "this kernel has no drop reason {pattern}; --list-reasons shows those that it has"
+            "this kernel has no drop reason {pattern}{}",
+            self.listing
         );
         Ok(vec![number..=number])
     }
@@ -251,8 +292,8 @@ impl ReasonNames {
             "named"
         };
         anyhow!(
-            "this kernel has no drop reason {what} '{pattern}'{hint}; \
-             --list-reasons shows those that it has"
+            "this kernel has no drop reason {what} '{pattern}'{hint}{}",
+            self.listing
         )
     }
 
@@ -269,7 +310,7 @@ impl ReasonNames {
     }
 
     /// Looks for the names of all subsystems.
-    fn search_all(&mut self) {
+    pub(crate) fn search_all(&mut self) {
         let numbers: Vec<u32> = self.subsystems.keys().copied().collect();
         numbers.into_iter().for_each(|number| self.search(number));
     }

@@ -271,13 +271,15 @@ impl Table {
 }
 
 /// What [`Symbols::functions_matching`] looks for.
-struct FunctionPattern {
+#[derive(Clone, Debug)]
+pub(crate) struct FunctionPattern {
     name: Pattern,
     module: Option<Pattern>,
 }
 
 impl FunctionPattern {
-    fn new(text: &str) -> Self {
+    /// A pattern as [`Symbols::functions_matching`] takes it.
+    pub(crate) fn new(text: &str) -> Self {
         let (name, module) = split_module(text);
         Self {
             name: Pattern::new(name),
@@ -286,18 +288,28 @@ impl FunctionPattern {
     }
 
     fn matches(&self, table: &Table, entry: &Entry) -> bool {
-        if entry.len == 0 {
-            return false;
-        }
-        let in_module = match (&self.module, table.module(entry)) {
+        entry.len != 0
+            && std::str::from_utf8(table.name(entry))
+                .is_ok_and(|name| self.matches_name(name, table.module(entry)))
+    }
+
+    /// Whether it stands for the function of this name, and in this module.
+    fn matches_name(&self, name: &str, module: Option<&str>) -> bool {
+        let in_module = match (&self.module, module) {
             (None, _) => true,
             (Some(wanted), Some(module)) => wanted.matches(module),
             (Some(_), None) => false,
         };
-        in_module
-            && std::str::from_utf8(table.name(entry)).is_ok_and(|name| {
-                self.name.matches(name) || self.name.matches(without_suffix(name))
-            })
+        in_module && (self.name.matches(name) || self.name.matches(without_suffix(name)))
+    }
+
+    /// Whether a call site or caller, as lines show it, is in such a function.
+    pub(crate) fn matches_frame(&self, frame: &str) -> bool {
+        let (place, module) = split_module(frame);
+        // Without a name there is an address alone.
+        place
+            .rsplit_once("+0x")
+            .is_some_and(|(name, _)| self.matches_name(name, module))
     }
 }
 

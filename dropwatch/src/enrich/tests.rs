@@ -99,7 +99,7 @@ fn without_leftovers(event: &DropEvent) -> DropEvent {
         },
         netns: kept(present::NETNS, event.netns),
         stack_id: kept(present::STACK_ID, event.stack_id),
-        padding: [0; 2],
+        data_offset: 0,
         headers,
         ..*event
     }

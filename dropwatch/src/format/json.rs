@@ -72,6 +72,8 @@ impl Format for JsonFormat {
             workload,
             stack,
             address,
+            origin: _,
+            bytes: _,
         } = record;
         let mut object = Object::open(line);
         object.number(key!("schema"), Some(SCHEMA));
@@ -254,6 +256,7 @@ fn write_workload(workload: &Workload<'_>, object: &mut Object<'_>) {
         container,
         pod,
         unit,
+        container_id: _,
     } = workload;
     object.text(key!("container"), *container);
     object.text(key!("pod"), *pod);

@@ -3,9 +3,10 @@
 mod dimension;
 mod folded;
 mod json;
+mod pcapng;
 mod places;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 mod summary;
 mod text;
 mod timestamp;
@@ -13,6 +14,7 @@ mod timestamp;
 pub use dimension::write_dimension;
 pub use folded::{FlameGraph, FoldedSummary};
 pub use json::JsonFormat;
+pub use pcapng::{Host, PcapngFormat, PcapngOptions};
 pub use places::{write_places, write_places_json};
 pub use summary::{JsonSummary, Summary, TextSummary};
 pub use text::{ExtraField, TextFormat, TextOptions};
@@ -21,6 +23,8 @@ pub use timestamp::TimestampStyle;
 
 use std::{fmt, io::Write as _};
 
+use jiff::tz::TimeZone;
+
 use crate::{
     account::Account, cli::SummaryFormat, config::SummaryOptions, counters::Moved,
     record::DropRecord,
@@ -28,6 +32,9 @@ use crate::{
 
 /// An output format.
 pub trait Format {
+    /// Appends what output begins with, if the format has such a thing.
+    fn write_head(&mut self, _line: &mut Vec<u8>) {}
+
     /// Appends one drop to `line`, final newline included.
     fn write(&mut self, record: &DropRecord<'_>, line: &mut Vec<u8>);
 
@@ -37,6 +44,10 @@ pub trait Format {
 
     /// Tells which counters moved, before the account is written.
     fn set_counters(&mut self, _moved: &[Moved]) {}
+
+    /// Tells what local time is from here on, in place of the system's. To be ignored by
+    /// formats without local time.
+    fn set_zone(&mut self, _zone: TimeZone) {}
 
     /// Appends the account, the last line, if the format has it there.
     fn write_account(&mut self, _account: &Account, _line: &mut Vec<u8>) {}

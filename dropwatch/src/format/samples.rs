@@ -6,45 +6,51 @@ use crate::{
     classify::Class,
     packet::{
         Packet,
-        samples::{garbled, sample},
+        samples::{Sample, garbled, sample},
     },
     record::{
-        Device, Direction, DropRecord, DropTime, Gso, Netns, Owner, SkbFields, Stack, TcpState,
-        Workload,
+        Device, Direction, DropRecord, DropTime, Gso, Netns, Origin, Owner, PacketBytes, SkbFields,
+        Stack, TcpState, Workload,
     },
 };
 
 /// What a record is made of.
 #[derive(Clone, Debug)]
-pub(super) struct Parts {
-    pub(super) time: DropTime,
-    pub(super) reason: Option<&'static str>,
-    pub(super) class: Class,
-    pub(super) packet: Packet,
-    pub(super) skb: Option<SkbFields>,
-    pub(super) gso: Option<Gso>,
-    pub(super) device: Option<(u32, Vec<u8>)>,
-    pub(super) direction: Option<Direction>,
-    pub(super) state: Option<TcpState>,
-    pub(super) sample: Option<u32>,
-    pub(super) pid: u32,
-    pub(super) comm: Vec<u8>,
-    pub(super) owner: Option<(Vec<u8>, u32, u32)>,
-    pub(super) netns: Option<(u32, Option<Vec<u8>>)>,
-    pub(super) workload: [Option<Vec<u8>>; 3],
-    pub(super) stack: Option<&'static str>,
+pub(crate) struct Parts {
+    pub(crate) time: DropTime,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) class: Class,
+    pub(crate) packet: Sample,
+    pub(crate) family: Option<u16>,
+    pub(crate) reason_number: u32,
+    pub(crate) tail: Vec<u8>,
+    pub(crate) original_len: Option<u32>,
+    pub(crate) pkt_type: Option<u8>,
+    pub(crate) skb: Option<SkbFields>,
+    pub(crate) gso: Option<Gso>,
+    pub(crate) device: Option<(u32, Vec<u8>)>,
+    pub(crate) direction: Option<Direction>,
+    pub(crate) state: Option<TcpState>,
+    pub(crate) sample: Option<u32>,
+    pub(crate) pid: u32,
+    pub(crate) comm: Vec<u8>,
+    pub(crate) owner: Option<(Vec<u8>, u32, u32)>,
+    pub(crate) netns: Option<(u32, Option<Vec<u8>>)>,
+    pub(crate) workload: [Option<Vec<u8>>; 4],
+    pub(crate) stack: Option<&'static str>,
+    pub(crate) cgroup: Option<Vec<u8>>,
 }
 
 impl Parts {
     /// The record.
-    pub(super) fn record(&self) -> DropRecord<'_> {
-        let [container, pod, unit] = &self.workload;
+    pub(crate) fn record(&self) -> DropRecord<'_> {
+        let [container, pod, unit, container_id] = &self.workload;
         DropRecord {
             time: self.time,
             reason: self.reason,
             class: self.class,
             sample: self.sample,
-            packet: self.packet,
+            packet: Packet::of(&self.packet.capture(), self.family),
             skb: self.skb,
             gso: self.gso,
             device: self.device.as_ref().map(|(ifindex, name)| Device {
@@ -70,12 +76,26 @@ impl Parts {
                 container: container.as_deref(),
                 pod: pod.as_deref(),
                 unit: unit.as_deref(),
+                container_id: container_id.as_deref(),
             },
             stack: self.stack.map(|callers| match callers {
                 "" => Stack::Unknown,
                 callers => Stack::Callers(callers),
             }),
             address: 0xffff_8881_0000_0000,
+            origin: Origin {
+                reason: self.reason.map(|_| self.reason_number),
+                cgroup: self.cgroup.as_deref(),
+            },
+            bytes: Some(PacketBytes {
+                head: &self.packet.bytes,
+                tail: &self.tail,
+                network_offset: self.packet.network_offset,
+                original_len: self.original_len,
+                ethertype: self.packet.ethertype,
+                vlan_tag: self.packet.vlan_tag,
+                pkt_type: self.pkt_type,
+            }),
         }
     }
 }
@@ -107,22 +127,25 @@ prop_compose! {
     fn whose()(
         owner in prop::option::of((name(), any::<u32>(), 0..3_u32)),
         netns in prop::option::of((any::<u32>(), prop::option::of(name()))),
-        workload in prop::array::uniform3(prop::option::of(name())),
-    ) -> (Option<(Vec<u8>, u32, u32)>, Option<(u32, Option<Vec<u8>>)>, [Option<Vec<u8>>; 3]) {
+        workload in prop::array::uniform4(prop::option::of(name())),
+    ) -> (Option<(Vec<u8>, u32, u32)>, Option<(u32, Option<Vec<u8>>)>, [Option<Vec<u8>>; 4]) {
         (owner, netns, workload)
     }
 }
 
-fn packet() -> impl Strategy<Value = Packet> {
-    prop_oneof![sample(), garbled()].prop_map(|sample| Packet::parse(&sample.capture()))
+fn packet() -> impl Strategy<Value = Sample> {
+    prop_oneof![sample(), garbled()]
 }
 
 prop_compose! {
     /// Any record.
-    pub(super) fn parts()(
+    pub(crate) fn parts()(
         (boot_ns, unix_ns) in any::<(u64, i64)>(),
         reason in prop::option::of(Just("openvswitch:LAST_ACTION")),
         packet in packet(),
+        (family, reason_number) in any::<(Option<u16>, u32)>(),
+        (tail, original_len, pkt_type) in any::<(Vec<u8>, Option<u32>, Option<u8>)>(),
+        cgroup in prop::option::of(name()),
         class in prop::sample::select(vec![
             Class::Drop, Class::Refused, Class::Teardown, Class::Expected,
         ]),
@@ -137,7 +160,7 @@ prop_compose! {
     ) -> Parts {
         let time = DropTime { boot_ns, unix_ns };
         Parts {
-            time, reason, class, sample, packet, skb, gso, device, direction, state, pid, comm, owner,
+            time, reason, class, sample, packet, family, reason_number, tail, original_len, pkt_type, cgroup, skb, gso, device, direction, state, pid, comm, owner,
             netns, workload, stack,
         }
     }

@@ -5,6 +5,8 @@ mod fields;
 pub(in crate::format) mod packet;
 
 pub use self::fields::ExtraField;
+use jiff::tz::TimeZone;
+
 use self::fields::FieldSet;
 use super::{Format, TimestampStyle, append, timestamp::TimestampWriter};
 use crate::{
@@ -42,7 +44,7 @@ impl TextFormat {
     /// A format with `options`; local time is that of the system's time zone.
     pub fn new(options: &TextOptions) -> Self {
         Self {
-            timestamp: TimestampWriter::new(options.timestamp, jiff::tz::TimeZone::system()),
+            timestamp: TimestampWriter::new(options.timestamp, TimeZone::system()),
             fields: options.fields.as_slice().into(),
             width: options.width,
             palette: Palette::new(options.color),
@@ -53,6 +55,10 @@ impl TextFormat {
 impl Format for TextFormat {
     fn set_width(&mut self, columns: Option<usize>) {
         self.width = columns;
+    }
+
+    fn set_zone(&mut self, zone: TimeZone) {
+        self.timestamp.set_zone(zone);
     }
 
     fn write(&mut self, record: &DropRecord<'_>, line: &mut Vec<u8>) {
@@ -76,6 +82,8 @@ impl Format for TextFormat {
             workload,
             stack,
             address,
+            origin: _,
+            bytes: _,
         } = record;
         let start = line.len();
         self.timestamp.write(*time, line);
@@ -174,6 +182,7 @@ impl TextFormat {
             container,
             pod,
             unit,
+            container_id: _,
         } = workload;
         if container.is_some() {
             write_name(" container=", *container, line);

@@ -51,6 +51,12 @@ impl TimestampWriter {
         }
     }
 
+    /// Makes local time that of another zone.
+    pub(crate) fn set_zone(&mut self, zone: TimeZone) {
+        self.zone = zone;
+        self.second = i64::MIN;
+    }
+
     /// Appends the time and the space behind it, or nothing for
     /// [`TimestampStyle::None`].
     pub(crate) fn write(&mut self, time: DropTime, line: &mut Vec<u8>) {
@@ -171,6 +177,16 @@ mod tests {
         for (style, expected) in cases {
             assert_eq!(write(style, &[FIRST, SECOND]), expected, "{style:?}");
         }
+    }
+
+    #[test]
+    fn the_zone_can_change_within_a_second() {
+        let mut writer = TimestampWriter::new(TimestampStyle::Local, TimeZone::UTC);
+        let mut line = Vec::new();
+        writer.write(FIRST, &mut line);
+        writer.set_zone(TimeZone::fixed(jiff::tz::offset(-1)));
+        writer.write(FIRST, &mut line);
+        assert_eq!(line, b"07:30:01.123456 06:30:01.123456 ");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use dropwatch::{
 use dropwatch_common::event::{DropEvent, FIXED_SIZE, HEADERS_LEN, present};
 use zerocopy::IntoBytes as _;
 
-use crate::{json, packets};
+use crate::{json, packets, recorded};
 
 /// Key of the stack in the stack-trace map.
 pub(crate) const STACK_ID: u32 = 7;
@@ -113,7 +113,7 @@ fn event() -> DropEvent {
         socket_protocol: 0,
         pkt_type: 0,
         network_offset: 0,
-        padding: [0; 2],
+        data_offset: 0,
         comm: padded("flood"),
         owner_comm: [0; 16],
         ifname: padded("eth0"),
@@ -274,10 +274,12 @@ impl Case {
         )
     }
 
-    /// The line without its end; the JSON object of the same drop has to say the same.
+    /// The line without its end; the JSON object of the same drop has to say the same,
+    /// and what was recorded of it has to be shown as it is.
     pub(crate) fn line(&self) -> String {
         self.shown(|record| {
             json::agrees(record);
+            recorded::agrees(record);
             let line = json::written(&mut TextFormat::new(&self.options), record);
             line.strip_suffix('\n').expect("a line ends").to_owned()
         })
@@ -290,8 +292,12 @@ impl Case {
 
     /// What `show` makes of the drop.
     pub(crate) fn shown<T>(&self, show: impl FnOnce(&DropRecord<'_>) -> T) -> T {
-        let bytes = self.record();
-        let decoded = decode(&bytes).expect("it is a record");
+        self.shown_of(&self.record(), show)
+    }
+
+    /// The same with another record in place of its own.
+    pub(crate) fn shown_of<T>(&self, bytes: &[u8], show: impl FnOnce(&DropRecord<'_>) -> T) -> T {
+        let decoded = decode(bytes).expect("it is a record");
         let mut enricher = self.enricher();
         enricher.set_sample(self.sample);
         let record = enricher.enrich(&decoded, |id| {

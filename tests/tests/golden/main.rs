@@ -10,6 +10,8 @@ mod case;
 mod dissection;
 mod json;
 mod packets;
+mod pcapng;
+mod recorded;
 
 use dropwatch::{
     decode::decode,

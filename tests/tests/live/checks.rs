@@ -409,6 +409,11 @@ impl Drops {
         })
     }
 
+    /// Does something where these drops are made.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.0.run(work)
+    }
+
     /// Inode number of the namespace.
     pub(crate) fn netns(&self) -> String {
         self.0.inode().to_string()

@@ -7,8 +7,10 @@ mod explanations;
 mod fleet;
 mod json;
 mod packaging;
+mod packets;
 mod places;
 mod privileges;
+mod recordings;
 mod summaries;
 mod terminal;
 mod top_checks;
@@ -57,11 +59,13 @@ fn main() -> ExitCode {
             .chain(privileges::ALL)
             .chain(terminal::ALL)
             .chain(places::ALL)
+            .chain(recordings::ALL)
             .chain(top_checks::ALL)
             .chain(doctor::ALL)
             .chain(counters::ALL)
             .chain(fleet::ALL)
             .chain(packaging::ALL)
+            .chain(packets::ALL)
             .map(|(name, check)| check_trial(name, *check)),
     );
     libtest_mimic::run(&args, trials).exit_code()

@@ -97,6 +97,14 @@ pub struct Identity {
     pub(super) pod_end: usize,
 }
 
+impl Identity {
+    /// Whether it is that of a container or pod.
+    #[must_use]
+    pub fn is_workload(&self) -> bool {
+        self.container.is_some() || self.pod.is_some()
+    }
+}
+
 /// Takes the path of a cgroup apart, as `/proc/PID/cgroup` gives it.
 pub fn identify(path: &[u8]) -> Identity {
     let mut found = Identity::default();

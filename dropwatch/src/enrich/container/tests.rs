@@ -78,6 +78,7 @@ fn described(workload: Workload<'_>) -> String {
         container,
         pod,
         unit,
+        container_id: _,
     } = workload;
     let unit = text(unit).replace(&"a".repeat(64), "A");
     format!("{} {} {unit}", text(container), text(pod))

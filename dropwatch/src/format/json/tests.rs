@@ -35,7 +35,7 @@ proptest! {
         prop_assert_eq!(&object["comm"], &lossy(&parts.comm));
         let device = parts.device.as_ref();
         prop_assert_eq!(&object["if"], &optional(device.map(|(_, name)| &name[..])));
-        let [container, pod, unit] = &parts.workload;
+        let [container, pod, unit, _] = &parts.workload;
         prop_assert_eq!(&object["container"], &optional(container.as_deref()));
         prop_assert_eq!(&object["pod"], &optional(pod.as_deref()));
         prop_assert_eq!(&object["unit"], &optional(unit.as_deref()));

@@ -6,8 +6,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dr
 #[test]
 fn only_the_size_of_a_stack_changes() {
     let mut object = OBJECT.to_vec();
-    set(&mut object, 22).unwrap();
-    let position = value_size_position(&object).unwrap();
+    change(&mut object, "STACKS", |_| 176).unwrap();
+    let position = position(&object, "STACKS").unwrap();
     // Before it are `BPF_MAP_TYPE_STACK_TRACE` and the size of a key.
     let before: Vec<u8> = [7_u32, 4].into_iter().flat_map(u32::to_ne_bytes).collect();
     assert_eq!(object[position - 8..position], before);
@@ -17,10 +17,28 @@ fn only_the_size_of_a_stack_changes() {
 }
 
 #[test]
+fn the_scratch_area_fits_into_a_per_cpu_map() {
+    use dropwatch_common::event::{MAX_RECORD_SIZE, MAX_TAIL};
+
+    let mut size = 0;
+    let as_it_is = |bytes| {
+        size = bytes;
+        bytes
+    };
+    change(&mut OBJECT.to_vec(), "SCRATCH", as_it_is).unwrap();
+    // `PCPU_MIN_UNIT_SIZE` in the kernel's `include/linux/percpu.h`.
+    assert!(
+        size as usize > MAX_RECORD_SIZE && size <= 32 << 10,
+        "{size}"
+    );
+    assert!(size as usize - MAX_TAIL < 4096, "{size} without a tail");
+}
+
+#[test]
 fn what_is_no_object_is_an_error() {
     for bytes in [&b""[..], b"not an object", &OBJECT[..100]] {
-        let error = set(&mut bytes.to_vec(), 22).unwrap_err();
-        assert_eq!(error.to_string(), "finding the stack-trace map");
+        let error = change(&mut bytes.to_vec(), "STACKS", |_| 176).unwrap_err();
+        assert_eq!(error.to_string(), "finding the map STACKS");
     }
 }
 
@@ -32,6 +50,6 @@ fn an_object_without_the_map_is_an_error() {
             object[start + 1] = b'R';
         }
     }
-    let error = format!("{:#}", set(&mut object, 22).unwrap_err());
+    let error = format!("{:#}", change(&mut object, "STACKS", |_| 176).unwrap_err());
     assert!(error.contains("no map STACKS"), "{error}");
 }

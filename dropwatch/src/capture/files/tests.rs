@@ -1,0 +1,146 @@
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use tempfile::TempDir;
+
+use super::*;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Names and contents of a folder.
+fn contents(folder: &TempDir) -> Vec<(String, String)> {
+    let mut files: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read_to_string(entry.path()).unwrap_or_default())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    contents(folder).into_iter().map(|(name, _)| name).collect()
+}
+
+fn rotation(size: u64, keep: Option<u32>) -> Option<Rotation> {
+    Some(Rotation { size, keep })
+}
+
+#[test]
+fn a_file_is_replaced_and_for_its_owner_alone() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    fs::write(&path, "old").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let reader = File::open(&path).unwrap();
+    let mut files = Files::create(&path, None).unwrap();
+    files.write(b"new").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, MODE);
+    assert_eq!(
+        reader.metadata().unwrap().len(),
+        3,
+        "the old one is another file"
+    );
+    assert!(!files.is_full(usize::MAX / 2));
+}
+
+#[test]
+fn links_and_folders_are_refused_and_left_alone() {
+    let folder = folder();
+    let target = folder.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let link = folder.path().join("link");
+    symlink(&target, &link).unwrap();
+    let dangling = folder.path().join("dangling");
+    symlink(folder.path().join("nowhere"), &dangling).unwrap();
+    for path in [&link, &dangling, folder.path()] {
+        for rotation in [None, rotation(4096, Some(2))] {
+            let error = Files::create(path, rotation).err().unwrap();
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
+    }
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert!(!folder.path().join("nowhere").exists());
+}
+
+#[test]
+fn full_files_get_numbers_and_the_oldest_go() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let mut files = Files::create(&path, rotation(2, Some(3))).unwrap();
+    for text in ["aa", "bb", "cc", "dd", "ee"] {
+        if files.is_full(0) {
+            files.next().unwrap();
+        }
+        files.write(text.as_bytes()).unwrap();
+    }
+    let found = contents(&folder);
+    let found: Vec<_> = found
+        .iter()
+        .map(|(name, text)| (&name[..], &text[..]))
+        .collect();
+    assert_eq!(
+        found,
+        [("drops", "ee"), ("drops.3", "cc"), ("drops.4", "dd")]
+    );
+    assert_eq!(files.finished(), 4);
+}
+
+#[test]
+fn another_run_goes_on_and_removes_only_what_has_our_names() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let others = [
+        "drops.0",
+        "drops.01",
+        "drops.txt",
+        "drops.1.gz",
+        "drops2",
+        "drops.",
+    ];
+    for name in others.into_iter().chain(["drops", "drops.7", "drops.12"]) {
+        fs::write(folder.path().join(name), name).unwrap();
+    }
+    symlink("target", folder.path().join("drops.20")).unwrap();
+    let files = Files::create(&path, rotation(4096, Some(3))).unwrap();
+    assert_eq!(files.full.last, 21);
+    let mut expected: Vec<&str> = others.to_vec();
+    expected.extend(["drops", "drops.12", "drops.20", "drops.21"]);
+    expected.sort_unstable();
+    assert_eq!(names(&folder), expected);
+    assert_eq!(fs::read(folder.path().join("drops.21")).unwrap(), b"drops");
+}
+
+#[test]
+fn one_file_can_be_all_that_is_kept() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let mut files = Files::create(&path, rotation(1, Some(1))).unwrap();
+    files.write(b"a").unwrap();
+    files.next().unwrap();
+    files.write(b"b").unwrap();
+    assert_eq!(contents(&folder), [("drops".to_owned(), "b".to_owned())]);
+    // Somebody has moved it away.
+    fs::rename(&path, folder.path().join("mine")).unwrap();
+    files.next().unwrap();
+    assert_eq!(names(&folder), ["drops", "mine"]);
+}
+
+#[test]
+fn what_has_no_room_leaves_no_part_of_it() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let mut files = Files::create(&path, None).unwrap();
+    files.write(b"whole").unwrap();
+    // Not for writing.
+    files.file = File::open(&path).unwrap();
+    let error = files.write(b"more").unwrap_err();
+    assert!(error.to_string().contains("drops"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"whole");
+}
