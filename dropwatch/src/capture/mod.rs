@@ -72,10 +72,10 @@ pub fn pcapng(write: &Write, lines: &LineFormat) -> PcapngFormat {
 pub struct Capture {
     encoder: Box<dyn Encoder>,
     files: Files,
-    /// What is not written yet: whole blocks.
+    /// What is not written yet.
     pending: Vec<u8>,
-    /// Packets in `pending`.
-    packets_pending: u64,
+    /// Where each packet in it ends.
+    ends: Vec<usize>,
     /// Packets that are written.
     packets: u64,
     /// Whether the file that is written has a packet.
@@ -108,7 +108,7 @@ impl Capture {
             encoder,
             files: Files::create(path, write.rotation)?,
             pending: Vec::new(),
-            packets_pending: 0,
+            ends: Vec::new(),
             packets: 0,
             has_packets: false,
             failure: None,
@@ -135,7 +135,7 @@ impl Capture {
             return;
         }
         self.encoder.add(record, &mut self.pending);
-        self.packets_pending += 1;
+        self.ends.push(self.pending.len());
         self.has_packets = true;
         if self.pending.len() >= HIGH_WATER
             && let Err(error) = self.write_pending()
@@ -200,11 +200,26 @@ impl Capture {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let written = self.files.write(&self.pending);
+        let mut written = self.files.write(&self.pending);
+        match written {
+            Ok(()) => self.packets += self.ends.len() as u64,
+            Err(_) => written = self.write_one_by_one(),
+        }
         self.pending.clear();
-        written?;
-        self.packets += self.packets_pending;
-        self.packets_pending = 0;
-        Ok(())
+        self.ends.clear();
+        written
+    }
+
+    /// Writes as many packets as there is room for.
+    fn write_one_by_one(&mut self) -> Result<()> {
+        let mut start = 0;
+        for &end in &self.ends {
+            self.files
+                .write(self.pending.get(start..end).unwrap_or_default())?;
+            self.packets += 1;
+            start = end;
+        }
+        self.files
+            .write(self.pending.get(start..).unwrap_or_default())
     }
 }

@@ -187,7 +187,7 @@ fn says_the_same(packet: &[String], drop: &Value) -> Result<()> {
     // Where the rule drops it, the packet has no MAC header; where it was received, it has one.
     let header = if guarded { 0 } else { 14 };
     ensure!(
-        ethertype == if guarded { "" } else { "0x00000800" },
+        ethertype == if guarded { "" } else { "0x0800" },
         "ethertype"
     );
     ensure!(
@@ -303,8 +303,16 @@ fn line_of(ended: &Ended) -> Result<String> {
 /// With `--stack-func` the stack's frames lie between the packet's headers and the rest of it.
 fn frames_in_the_record(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
-    let flags = ["--stack-func", "*udp*"];
-    let (ended, capture) = written(path, &drops, &flags, || large(&drops, 1000))?;
+    let folder = Folder::new()?;
+    let mut command = Command::new(path);
+    command.args(["--netns", &drops.netns(), "--stack-func", "*udp*"]);
+    command.arg("--write").arg(folder.file());
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    dropwatch.wait_ready()?;
+    large(&drops, 1000)?;
+    let ended = dropwatch.stop()?;
+    ended.expect_status(0)?;
+    let capture = read(&folder.file())?;
     let [packet] = &capture.packets[..] else {
         anyhow::bail!("{} packets", capture.packets.len());
     };
@@ -324,7 +332,7 @@ fn frames_in_the_record(path: &Path) -> Result<Outcome> {
 
 fn live_to_tcpdump(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
-    let pipeline = r#""$0" "$@" | tcpdump -tlnr - 2>&1 | grep -v ^reading"#;
+    let pipeline = r#""$0" "$@" | tcpdump -tlnr - 2>&1 | grep --line-buffered -v ^reading"#;
     let flags = ["--write", "-", "--count", "4"];
     let dropwatch = drops.watched_in_shell(path, pipeline, &flags)?;
     for (count, ports) in [(1, GUARDED), (2, CLOSED)] {
