@@ -14,16 +14,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
 use dropwatch::cli::Cli;
 
 fn main() -> Result<()> {
-    let folder = env::args_os()
-        .nth(1)
-        .context("usage: dropwatch-packaging FOLDER")?;
+    let mut args = env::args().skip(1);
+    let (Some(folder), Some(date)) = (args.next(), args.next()) else {
+        bail!("usage: dropwatch-packaging FOLDER DATE");
+    };
     let folder = PathBuf::from(folder);
-    man::write(Cli::command(), &subfolder(&folder, "man")?)?;
+    man::write(Cli::command(), &date, &subfolder(&folder, "man")?)?;
     completions::write(Cli::command(), &subfolder(&folder, "completions")?)?;
     write(
         &folder.join("THIRD-PARTY-LICENSES.txt"),

@@ -6,20 +6,21 @@ use anyhow::Result;
 use clap::Command;
 use clap_mangen::Man;
 
-/// Writes the page of `command` and those of its subcommands into `folder`.
-pub(crate) fn write(mut command: Command, folder: &Path) -> Result<()> {
+/// Writes the page of `command` and those of its subcommands into `folder`, with the release's
+/// date, as `2026-11-27`.
+pub(crate) fn write(mut command: Command, date: &str, folder: &Path) -> Result<()> {
     // Gives subcommands their full names, by which their pages are called.
     command.build();
     let main = command.get_name().to_owned();
-    write_pages(&command, &main, folder)
+    write_pages(&command, &main, date, folder)
 }
 
-fn write_pages(command: &Command, main: &str, folder: &Path) -> Result<()> {
+fn write_pages(command: &Command, main: &str, date: &str, folder: &Path) -> Result<()> {
     let shown = |it: &&Command| !it.is_hide_set() && it.get_name() != "help";
     for subcommand in command.get_subcommands().filter(shown) {
-        write_pages(subcommand, main, folder)?;
+        write_pages(subcommand, main, date, folder)?;
     }
-    let page = page(command, main)?;
+    let page = page(command, main, date)?;
     crate::write(&folder.join(file_name(command)), page)
 }
 
@@ -28,8 +29,9 @@ fn file_name(command: &Command) -> String {
     Man::new(command.clone()).get_filename()
 }
 
-fn page(command: &Command, main: &str) -> Result<Vec<u8>> {
+fn page(command: &Command, main: &str, date: &str) -> Result<Vec<u8>> {
     let man = Man::new(command.clone())
+        .date(date)
         .source(format!("{main} {}", env!("CARGO_PKG_VERSION")))
         .manual("User Commands");
     let mut page = Vec::new();
@@ -78,7 +80,7 @@ mod tests {
     #[test]
     fn every_command_has_a_page_with_its_flags_and_examples() {
         let folder = tempfile::tempdir().unwrap();
-        write(Cli::command(), folder.path()).unwrap();
+        write(Cli::command(), "2026-11-27", folder.path()).unwrap();
         let read = |name| std::fs::read_to_string(folder.path().join(name)).unwrap();
         let pages = std::fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(pages, 1 + Cli::command().get_subcommands().count());

@@ -167,7 +167,7 @@ mod tests {
         assert!(has("aya-ebpf 0"), "of the eBPF object");
         assert!(!has("aya-build "), "a build dependency");
         assert!(!has("proptest "), "a dependency of tests");
-        assert!(!has("dropwatch"), "not of others");
+        assert!(!has("dropwatch-common "), "not of others");
         assert!(text.contains("Permission is hereby granted"));
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn stage(binary: &Path, time: &str) -> Result<PathBuf> {
         &workspace::root().join(UNIT),
         &staged.join("dropwatch.service"),
     )?;
-    generate(&staged)?;
+    generate(&staged, time)?;
     copy_all(&DOCUMENTS, &staged.join("doc"))?;
     copy_all(&LICENCES, &staged.join("licenses"))?;
     let notices = "THIRD-PARTY-LICENSES.txt";
@@ -55,12 +55,21 @@ pub(super) fn stage(binary: &Path, time: &str) -> Result<PathBuf> {
 }
 
 /// Manual pages, completions, and the notices of others.
-fn generate(staged: &Path) -> Result<()> {
+fn generate(staged: &Path, time: &str) -> Result<()> {
+    let day = date(time, "+%F")?;
     let mut cargo = workspace::cargo()?;
     cargo
         .args(["run", "--quiet", "--package", "dropwatch-packaging", "--"])
-        .arg(staged);
+        .arg(staged)
+        .arg(day.trim_end());
     command::run(&mut cargo)
+}
+
+/// The time in seconds since 1970 as `date` formats it.
+fn date(time: &str, format: &str) -> Result<String> {
+    let mut date = Command::new("date");
+    date.args(["--utc", format, "--date", &format!("@{time}")]);
+    command::output(date.env("LC_ALL", "C"))
 }
 
 /// What only Debian's packages hold, by the names that its policy gives.
@@ -74,9 +83,7 @@ fn debian_documents(staged: &Path, time: &str) -> Result<()> {
          in THIRD-PARTY-LICENSES.txt.gz beside this\nfile.\n"
     );
     write(&doc.join("copyright"), copyright)?;
-    let mut date = Command::new("date");
-    date.args(["--utc", "--rfc-email", "--date", &format!("@{time}")]);
-    let date = command::output(date.env("LC_ALL", "C"))?;
+    let date = date(time, "--rfc-email")?;
     let changelog = format!(
         "{PACKAGE} ({VERSION}-1) unstable; urgency=medium\n\n  * Release {VERSION}; changelog.gz \
          tells what has changed.\n\n -- {MAINTAINER}  {date}"
