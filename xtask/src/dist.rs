@@ -3,6 +3,7 @@
 
 mod sbom;
 mod stage;
+mod test;
 
 use std::{
     env, fs,
@@ -17,6 +18,8 @@ use xtask::{
     command, say,
     toolchain::{self, Toolchain},
 };
+
+pub(crate) use test::test;
 
 use crate::{build, workspace};
 
@@ -46,26 +49,39 @@ const CARGO_CYCLONEDX: CargoTool = CargoTool {
     is_optimised: false,
 };
 
+/// What `dist` has made.
+struct Release {
+    folder: PathBuf,
+    deb: PathBuf,
+    rpm: PathBuf,
+    archive: PathBuf,
+}
+
 /// Builds everything and prints where it is.
 pub(crate) fn dist() -> Result<()> {
-    let folder = release(&toolchain::ensure()?)?;
-    say::result(folder.display().to_string());
+    let release = release(&toolchain::ensure()?)?;
+    say::result(release.folder.display().to_string());
     Ok(())
 }
 
-fn release(toolchain: &Toolchain) -> Result<PathBuf> {
+fn release(toolchain: &Toolchain) -> Result<Release> {
     ensure_tools()?;
     let binary = build::release("dropwatch", "dropwatch", toolchain)?;
     let time = commit_time()?;
     let folder = workspace::target_dir()?.join("dist");
     cache::empty_dir(&folder)?;
     let staged = stage::stage(&binary, &time)?;
-    stage::archive(&staged, &folder, &time)?;
-    deb(toolchain, &folder, &time)?;
-    rpm(toolchain, &folder, &time)?;
+    let archive = stage::archive(&staged, &folder, &time)?;
+    let deb = deb(toolchain, &folder, &time)?;
+    let rpm = rpm(toolchain, &folder, &time)?;
     sbom::write(toolchain, &folder, &time)?;
     checksums(&folder)?;
-    Ok(folder)
+    Ok(Release {
+        folder,
+        deb,
+        rpm,
+        archive,
+    })
 }
 
 fn ensure_tools() -> Result<()> {
