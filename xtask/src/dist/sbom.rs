@@ -3,10 +3,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result};
-use xtask::{command, toolchain::Toolchain};
+use xtask::{cache, command, toolchain::Toolchain};
 
 use super::{CARGO_CYCLONEDX, VERSION, stage, tool};
 use crate::workspace;
@@ -19,40 +20,36 @@ const FILE: &str = "dropwatch-sbom";
 
 /// Writes `CRATE-VERSION.cdx.json` for each.
 pub(super) fn write(toolchain: &Toolchain, folder: &Path, time: &str) -> Result<()> {
+    // In a copy: new files beside the sources would make cargo build everything again.
+    let copy = copy_of_workspace()?;
     let mut cyclonedx = tool(&CARGO_CYCLONEDX, "cyclonedx", time)?;
     cyclonedx
         .args(["--quiet", "--all", "--no-build-deps", "--format", "json"])
         .args(["--spec-version", "1.5", "--target", &toolchain.host])
-        .args(["--override-filename", FILE]);
+        .args(["--override-filename", FILE])
+        .current_dir(&copy);
     command::run(&mut cyclonedx)?;
     for name in CRATES {
-        let made = workspace::root().join(name).join(file());
+        let made = copy.join(name).join(format!("{FILE}.json"));
         let text = fs::read_to_string(&made)
             .with_context(|| format!("reading the SBOM {}", made.display()))?;
-        let text = text.replace(&workspace::root().display().to_string(), "/dropwatch");
+        let text = text.replace(&copy.display().to_string(), "/dropwatch");
         stage::write(&folder.join(format!("{name}-{VERSION}.cdx.json")), text)?;
     }
-    for made in beside_manifests(workspace::root(), 2)? {
-        fs::remove_file(&made).with_context(|| format!("removing {}", made.display()))?;
-    }
-    Ok(())
+    fs::remove_dir_all(&copy).with_context(|| format!("removing {}", copy.display()))
 }
 
-fn file() -> String {
-    format!("{FILE}.json")
-}
-
-/// The tool's files in `folder` and, so many levels deep, in those below.
-fn beside_manifests(folder: &Path, levels: usize) -> Result<Vec<PathBuf>> {
-    let reading = || format!("reading {}", folder.display());
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).with_context(reading)? {
-        let path = entry.with_context(reading)?.path();
-        if path.is_dir() && levels > 0 && path.join("Cargo.toml").is_file() {
-            found.extend(beside_manifests(&path, levels - 1)?);
-        } else if path.ends_with(file()) {
-            found.push(path);
+fn copy_of_workspace() -> Result<PathBuf> {
+    let copy = workspace::target_dir()?.join("sbom");
+    cache::empty_dir(&copy)?;
+    let root = workspace::root();
+    let reading = || format!("reading {}", root.display());
+    for entry in fs::read_dir(root).with_context(reading)? {
+        let name = entry.with_context(reading)?.file_name();
+        if name != "target" && name != ".git" {
+            let mut cp = Command::new("cp");
+            command::run(cp.arg("--recursive").arg(root.join(name)).arg(&copy))?;
         }
     }
-    Ok(found)
+    Ok(copy)
 }
