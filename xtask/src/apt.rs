@@ -302,8 +302,8 @@ fn parse_targets(text: &str) -> Vec<Source> {
     sources
 }
 
-/// Security updates come from an archive of their own.
-fn mirror_of(suite: &str) -> Result<String> {
+/// The mirror that has `suite`: security updates come from an archive of their own.
+pub fn mirror_of(suite: &str) -> Result<String> {
     let is_security = |suite: &str| suite.ends_with("-security");
     let sources = sources()?;
     let found = sources

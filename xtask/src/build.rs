@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, ExitCode},
@@ -51,7 +51,7 @@ pub(crate) fn release(package: &str, bin: &str, toolchain: &Toolchain) -> Result
         .args(["build", "--quiet"])
         .args(["--release", "--package", package, "--bin", bin])
         .args(["--target", &toolchain.host])
-        .env("RUSTFLAGS", static_flags());
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain)?);
     command::run(&mut cargo)?;
     let binary = workspace::target_dir()?
         .join(&toolchain.host)
@@ -65,9 +65,36 @@ pub(crate) fn release(package: &str, bin: &str, toolchain: &Toolchain) -> Result
     Ok(binary)
 }
 
-/// The user's own flags, if any, and a static C library.
-fn static_flags() -> OsString {
-    let mut flags = env::var_os("RUSTFLAGS").unwrap_or_default();
-    flags.push(" -C target-feature=+crt-static");
-    flags
+/// The user's own flags, if any, a static C library, and neutral names for the folders of this
+/// machine, so that a build is the same anywhere.
+fn flags(toolchain: &Toolchain) -> Result<OsString> {
+    let own = env::var("RUSTFLAGS").unwrap_or_default();
+    let mut flags: Vec<OsString> = own.split_whitespace().map(OsString::from).collect();
+    flags.push("-Ctarget-feature=+crt-static".into());
+    // Of prefixes that fit, the last one counts.
+    let folders = [
+        (cargo_home()?, "/cargo"),
+        (workspace::target_dir()?, "/target"),
+        (workspace::root().to_owned(), "/dropwatch"),
+        (workspace::root().join("target"), "/target"),
+        (toolchain.library_source.clone(), "/rustlib"),
+    ];
+    for (folder, name) in folders {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(folder);
+        flag.push("=");
+        flag.push(name);
+        flags.push(flag);
+    }
+    // The variable that takes folders with blanks.
+    Ok(flags.join(OsStr::new("\x1f")))
+}
+
+/// Where cargo keeps the sources of crates.
+fn cargo_home() -> Result<PathBuf> {
+    if let Some(home) = env::var_os("CARGO_HOME") {
+        return Ok(home.into());
+    }
+    let home = env::var_os("HOME").context("no folder of cargo's: set HOME or CARGO_HOME")?;
+    Ok(PathBuf::from(home).join(".cargo"))
 }

@@ -13,7 +13,7 @@ use xtask::{
     toolchain::{self, Toolchain},
 };
 
-use crate::{build, counts::Counts, host_tools, vm, workspace};
+use crate::{build, counts::Counts, dist, host_tools, vm, workspace};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -21,6 +21,9 @@ pub(crate) struct TestOptions {
     /// Leave out the VM tests.
     #[arg(long)]
     quick: bool,
+    /// Run only the steps whose name contains this, as `packages`.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
 }
 
 /// A check and what it is called when it fails.
@@ -32,6 +35,7 @@ const STEPS: &[Step] = &[
     ("lints of the eBPF side", ebpf_lints),
     ("unit and golden tests", unit_tests),
     ("live tests", live_tests),
+    ("packages", dist::test),
 ];
 
 const VM_STEP: Step = ("VM tests", vm::all);
@@ -42,7 +46,9 @@ pub(crate) fn test(options: &TestOptions) -> Result<ExitCode> {
     let mut steps = STEPS.to_vec();
     let mut total = Counts::default();
     let mut failed = Vec::new();
-    if !options.quick {
+    let is_wanted = |name: &str| options.only.as_ref().is_none_or(|only| name.contains(only));
+    steps.retain(|(name, _)| is_wanted(name));
+    if !options.quick && is_wanted(VM_STEP.0) {
         // What is missing should come out now, not after minutes of tests.
         match vm::provision_all() {
             Ok(_) => steps.push(VM_STEP),

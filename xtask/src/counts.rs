@@ -13,6 +13,7 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) const PASSED: Self = Self::new(1, 0, 0);
     pub(crate) const FAILED: Self = Self::new(0, 1, 0);
+    pub(crate) const SKIPPED: Self = Self::new(0, 0, 1);
 
     const fn new(passed: u32, failed: u32, skipped: u32) -> Self {
         Self {

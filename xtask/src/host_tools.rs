@@ -40,6 +40,21 @@ const VM: &[Tool] = &[
     ("depmod", "kmod"),
 ];
 
+/// What installs packages into a folder, and reads manual pages and completions.
+const PACKAGES: &[Tool] = &[
+    ("ip", "iproute2"),
+    ("debootstrap", "debootstrap"),
+    ("rpm", "rpm"),
+    ("mandoc", "mandoc"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
+];
+
+/// Installs what the tests of packages lack.
+pub(crate) fn ensure_packages() -> Result<()> {
+    ensure(&[PACKAGES])
+}
+
 /// Installs the packages of the programs that the live tests lack.
 pub(crate) fn ensure_live() -> Result<()> {
     ensure(&[LIVE, TERMINAL, UNITS, PACKETS])

@@ -6,6 +6,7 @@
 
 pub mod apt;
 pub mod cache;
+pub mod cargo_tool;
 pub mod command;
 pub mod say;
 pub mod toolchain;

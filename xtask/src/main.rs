@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod counts;
 mod cpio;
+mod dist;
 mod fixtures;
 mod host_tools;
 mod initramfs;
@@ -59,6 +60,11 @@ enum Verb {
     /// the user's cache folder, perf installed. Fails only if dropwatch's account
     /// does not add up.
     Bench(BenchOptions),
+    /// Build what is released: archive, deb, rpm, SBOM and their checksums, into target/dist.
+    ///
+    /// The first time, cargo-deb, cargo-generate-rpm and cargo-cyclonedx are built
+    /// into the user's cache folder, in some minutes. Two builds of a commit are equal.
+    Dist,
     /// For developers: write tests/fixtures/LABEL from what a kernel says about itself.
     ///
     /// Keeps only what the tests read. The folder holds copies of what the
@@ -91,6 +97,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => check::test(&options),
         Verb::Vm(options) => vm::vm(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Dist => dist::dist().map(|()| ExitCode::SUCCESS),
         Verb::Fixtures { label, from } => {
             fixtures::write(workspace::root(), &label, &from).map(|()| ExitCode::SUCCESS)
         }

@@ -12,7 +12,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::{
     apt::{self, Suite},
-    cache, command, say,
+    cache,
+    cargo_tool::CargoTool,
+    command, say,
 };
 
 /// The bpf-linker that fits each LLVM: it reads the compiler's bitcode, so the
@@ -41,6 +43,8 @@ pub struct Toolchain {
     pub host: String,
     /// The folder with `bpf-linker`.
     pub linker_dir: PathBuf,
+    /// The folder with the source of Rust's library.
+    pub library_source: PathBuf,
 }
 
 impl Toolchain {
@@ -57,7 +61,7 @@ fn check() -> Result<Toolchain> {
     ensure!(
         linker.is_installed(),
         "bpf-linker {} is missing ({}); run: cargo xtask setup",
-        linker.version,
+        linker.tool.version,
         linker.root.display()
     );
     ensure!(
@@ -80,8 +84,11 @@ pub unsafe fn prepare_ebpf_build() -> Result<Toolchain> {
     unsafe {
         env::set_var("PATH", path);
         // The eBPF target needs core built from source, which is an unstable
-        // feature of cargo.
+        // feature of cargo. So is leaving the build machine's folders out of the
+        // object's debug and type information, by which builds would differ.
         env::set_var("RUSTC_BOOTSTRAP", "1");
+        env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
+        env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
     }
     Ok(toolchain)
 }
@@ -99,7 +106,7 @@ pub fn ensure() -> Result<Toolchain> {
     };
     if !linker.is_installed() || !compiler.has_core_source() {
         let _lock = cache::lock()?;
-        linker.install()?;
+        linker.tool.install()?;
         compiler.install_core_source()?;
     }
     Ok(toolchain(compiler, &linker))
@@ -107,6 +114,7 @@ pub fn ensure() -> Result<Toolchain> {
 
 fn toolchain(compiler: Compiler, linker: &Linker) -> Toolchain {
     Toolchain {
+        library_source: compiler.source_dir(),
         name: compiler.name,
         host: compiler.host,
         linker_dir: linker.dir(),
@@ -291,7 +299,7 @@ impl Compiler {
 }
 
 struct Linker {
-    version: &'static str,
+    tool: CargoTool,
     root: PathBuf,
 }
 
@@ -305,8 +313,14 @@ impl Linker {
                 compiler.release
             );
         };
-        let root = cache::dir()?.join(format!("bpf-linker-{version}"));
-        Ok(Self { version, root })
+        let tool = CargoTool {
+            name: "bpf-linker",
+            version,
+            flags: &[],
+            is_optimised: true,
+        };
+        let root = tool.root()?;
+        Ok(Self { tool, root })
     }
 
     fn dir(&self) -> PathBuf {
@@ -315,33 +329,6 @@ impl Linker {
 
     fn is_installed(&self) -> bool {
         self.dir().join("bpf-linker").exists()
-    }
-
-    fn install(&self) -> Result<()> {
-        if self.is_installed() {
-            return Ok(());
-        }
-        say::progress(format!(
-            "building bpf-linker {} (about a minute)",
-            self.version
-        ));
-        cache::create_dir(&self.root)?;
-        let mut install = Command::new("cargo");
-        install
-            .args(["install", "bpf-linker", "--locked", "--quiet"])
-            .args(["--version", self.version, "--root"])
-            .arg(&self.root)
-            // Flags meant for this project are not meant for the linker.
-            .env_remove("RUSTFLAGS")
-            .env_remove("CARGO_TARGET_DIR")
-            .current_dir(&self.root);
-        command::run(&mut install).with_context(|| {
-            format!(
-                "bpf-linker {version} is missing; run: cargo install bpf-linker --version {version} --locked --root {root}",
-                version = self.version,
-                root = self.root.display()
-            )
-        })
     }
 }
 
