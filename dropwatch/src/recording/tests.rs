@@ -101,7 +101,7 @@ fn formats() -> Vec<Box<dyn Format>> {
         LineFormat::Text(TextOptions {
             timestamp: *timestamp,
             fields: ExtraField::value_variants().to_vec(),
-            width: None,
+            ..TextOptions::default()
         })
     });
     text.chain([LineFormat::Json])

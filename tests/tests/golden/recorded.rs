@@ -67,7 +67,7 @@ fn formats() -> Vec<Box<dyn Format>> {
         let mut format = TextFormat::new(&TextOptions {
             timestamp: *timestamp,
             fields: ExtraField::value_variants().to_vec(),
-            width: None,
+            ..TextOptions::default()
         });
         format.set_zone(zone());
         Box::new(format) as Box<dyn Format>
