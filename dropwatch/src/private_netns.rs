@@ -110,10 +110,12 @@ fn raise_loopback() -> std::io::Result<()> {
     /// `LOOPBACK_IFINDEX`, `include/net/flow.h`.
     const LOOPBACK: u32 = 1;
 
-    let mut link = LinkHeader::default();
-    link.index = LOOPBACK;
-    link.flags = LinkFlags::Up;
-    link.change_mask = LinkFlags::Up;
+    let link = LinkHeader {
+        index: LOOPBACK,
+        flags: LinkFlags::Up,
+        change_mask: LinkFlags::Up,
+        ..LinkHeader::default()
+    };
     netlink::change(Request {
         kind: RTM_NEWLINK,
         body: link,

@@ -14,6 +14,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::{
     dropwatch::Dropwatch,
+    kernel,
     traffic::{self, v4},
     world::World,
 };
@@ -38,6 +39,10 @@ const SOON: Duration = Duration::from_secs(60);
 /// # Errors
 /// Says which counter is not as it has to be.
 pub fn check(binary: &Path) -> Result<()> {
+    // Those that the kernel does not have may be built in.
+    for module in ["veth", "sch_tbf", "tcp_diag"] {
+        kernel::load_module(module);
+    }
     let world = World::new()?;
     let netns = world.subject.path();
     let mut dropwatch = Dropwatch::spawn(

@@ -18,6 +18,7 @@ use crate::{
     judge::{Judge, comparable},
     kernel::{self, Kernel},
     line::{Line, symbol},
+    losses,
     oracle::{Oracle, Places},
     scenario::{self, Printed, Scenario},
     summary,
@@ -86,6 +87,9 @@ impl From<Result<()>> for Outcome {
     }
 }
 
+/// The name of the test of what `--counters` says.
+const COUNTERS: &str = "counters/explained_and_not";
+
 /// Everything that a run needs to know.
 #[derive(Debug)]
 pub struct Runner {
@@ -113,6 +117,7 @@ impl Runner {
         names.extend(self.names_of_group());
         names.extend(self.filters().map(|(way, filter)| filter_name(way, filter)));
         names.extend(self.floods().map(|(way, flood)| flood_name(way, flood)));
+        names.push(COUNTERS.to_owned());
         names
     }
 
@@ -154,6 +159,9 @@ impl Runner {
         }
         self.run_filters(&mut tell);
         self.run_floods(&mut tell);
+        if self.selects(COUNTERS) {
+            tell(COUNTERS.to_owned(), losses::check(&self.dropwatch).into());
+        }
     }
 
     /// Each flood with its buffers. With the tracepoint, for a probe does not see all: drops that

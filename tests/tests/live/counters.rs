@@ -17,9 +17,6 @@ use crate::checks::{Check, Drops, SOON};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
-    ("counters/explained_and_not", |path| {
-        losses::check(path).map(|()| Outcome::Passed)
-    }),
     ("counters/summary_tells_unasked", summary_tells_unasked),
     ("counters/filters_are_told", filters_are_told),
     ("counters/off_by_default", off_by_default),
