@@ -254,7 +254,7 @@ fn recorded_again(path: &Path) -> Result<Outcome> {
     }
     same(&replay(path, &flags, &[recorded.file()])?, &recorded.ended)?;
     same(
-        &replay(path, &["-o", "json"], &[again.clone()])?,
+        &replay(path, &["-o", "json"], std::slice::from_ref(&again))?,
         &recorded.ended,
     )?;
     // Only what replays may not be in both.
