@@ -194,7 +194,7 @@ fn open_first(what: &str, paths: &[PathBuf], id: &BuildId, ask: bool) -> Result<
         }
     }
     if ask {
-        let path = debuginfod::fetch(id).with_context(|| format!("debug file of {what}"))?;
+        let path = debuginfod::fetch(id).with_context(|| format!("no debug file of {what}"))?;
         let file = DebugFile::open(&path, id)?;
         return file.with_context(|| format!("{} has gone", path.display()));
     }
@@ -218,7 +218,12 @@ fn locate_in(file: &mut DebugFile, frame: &Frame<'_>, prefixes: &[String]) -> Re
     }
     let mut found: Vec<Vec<Position>> = Vec::new();
     for address in addresses {
-        let positions = file.positions(address, prefixes)?;
+        let mut positions = file.positions(address, prefixes)?;
+        if let Some(last) = positions.last_mut() {
+            // DWARF names no assembler code, and not the gaps between functions of C.
+            let name = || frame.function.to_owned();
+            last.function.get_or_insert_with(name);
+        }
         // Of a function in a header each unit can have its own copy.
         if !positions.is_empty() && !found.contains(&positions) {
             found.push(positions);
