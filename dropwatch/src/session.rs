@@ -720,13 +720,14 @@ impl Records {
         }
     }
 
-    /// Writes what waits, to the file of `--write` and, as much as its reader takes, to
-    /// standard output.
+    /// Writes what waits: as much as its reader takes to standard output, and all to the file of
+    /// `--write`, also if one of the two fails.
     fn flush(&mut self) -> Result<Reader> {
+        let reader = self.output.flush();
         if let Some(capture) = &mut self.capture {
             capture.flush()?;
         }
-        self.output.flush()
+        reader
     }
 
     /// Whether records can be taken: not while lines of others wait. Groups need no room.

@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write as _},
+    io::{ErrorKind, Seek as _, SeekFrom, Write as _},
     os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -97,6 +97,8 @@ impl Files {
             // A part of them would make the file end in the middle of a packet. If that
             // can't be helped, readers will say so.
             self.file.set_len(self.len).ok();
+            // What comes next may still fit, and belongs where this began.
+            self.file.seek(SeekFrom::Start(self.len)).ok();
             return Err(error).with_context(|| format!("writing {}", self.name()));
         }
         self.len += bytes.len() as u64;
