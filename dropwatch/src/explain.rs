@@ -11,7 +11,7 @@ pub(crate) mod sockets;
 pub mod texts;
 
 use std::{
-    io::{self, BufRead as _},
+    io::{self, BufRead as _, Write as _},
     path::Path,
 };
 
@@ -102,6 +102,15 @@ impl Kinds {
             .iter()
             .map(|kind| explain(&self.texts, kind, &mut present));
         blocks.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Explains all kinds on standard error, behind what is there.
+    pub fn tell(&self) {
+        let text = self.explained();
+        if !text.is_empty() {
+            // Nobody is left to tell if standard error is closed.
+            drop(write!(io::stderr(), "\n{text}"));
+        }
     }
 }
 
@@ -266,12 +275,12 @@ impl Explain {
     /// Standard input or output can't be used, or the input held nothing that can be explained.
     pub fn run(mut self) -> Result<()> {
         if self.lists {
-            print(&list(&self.kinds.texts, terminal_width()))?;
+            print(list(&self.kinds.texts, terminal_width()))?;
             return Ok(());
         }
         let reader = match self.kinds.met.is_empty() {
             true => Reader::Present,
-            false => print(&self.kinds.explained())?,
+            false => print(self.kinds.explained())?,
         };
         if self.reads_input && reader == Reader::Present {
             self.explain_input()?;
@@ -294,7 +303,7 @@ impl Explain {
                 let gap = if self.kinds.met.is_empty() { "" } else { "\n" };
                 if self.kinds.meet(kind.clone()) {
                     let block = explain(&self.kinds.texts, &kind, &mut present);
-                    if print(&format!("{gap}{block}"))? == Reader::Gone {
+                    if print(format!("{gap}{block}"))? == Reader::Gone {
                         return Ok(());
                     }
                 }

@@ -157,7 +157,7 @@ impl Locate {
                 }
             }
         }
-        print(&String::from_utf8_lossy(&output))
+        print(&output)
     }
 }
 

@@ -13,7 +13,7 @@ use dropwatch::{
     explain::Explain,
     heap,
     locate::Locate,
-    progress,
+    output, progress,
     replay::Replay,
     session,
 };
@@ -106,8 +106,7 @@ fn run(config: &Config) -> Result<ExitCode> {
 }
 
 fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {
-    // Nobody is left to tell if standard error is closed.
-    drop(writeln!(std::io::stderr(), "dropwatch: {error:#}"));
+    output::say(&format_args!("{error:#}"));
     status
 }
 

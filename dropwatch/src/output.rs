@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write as _},
     os::{
@@ -15,7 +16,7 @@ use anyhow::{Context as _, Result};
 use rustix::{fs::OFlags, termios::tcgetwinsize};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::poll::poll;
+use crate::{poll::poll, progress};
 
 /// Bytes of lines that may wait for a slow reader before no more records are
 /// taken from the kernel.
@@ -220,16 +221,23 @@ impl Output {
 ///
 /// # Errors
 /// Standard output can't be written to.
-pub fn print(text: &str) -> Result<Reader> {
+pub fn print(text: impl AsRef<[u8]>) -> Result<Reader> {
     let mut output = io::stdout().lock();
     match output
-        .write_all(text.as_bytes())
+        .write_all(text.as_ref())
         .and_then(|()| output.flush())
     {
         Ok(()) => Ok(Reader::Present),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
         Err(error) => Err(error).context("writing to standard output"),
     }
+}
+
+/// Says something on standard error, as one line.
+pub fn say(what: &impl fmt::Display) {
+    progress::erase();
+    // Nobody is left to tell if standard error is closed.
+    drop(writeln!(io::stderr(), "dropwatch: {what}"));
 }
 
 /// Opens standard output anew where it is a pipe or terminal.

@@ -3,12 +3,9 @@
 mod input;
 mod runs;
 
-use std::{
-    io::{ErrorKind, Write as _},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use jiff::tz::{Offset, TimeZone};
 
 use self::{
@@ -22,7 +19,7 @@ use crate::{
     explain::Kinds,
     filter::{Filters, RecordFilters, Verdict},
     format::{self, Format, LineFormat},
-    output::{Reader, terminal_width},
+    output::{self, Reader, terminal_width},
     record::{DropRecord, Stack},
     recording::{About, Recorder},
 };
@@ -126,9 +123,11 @@ impl Replay {
         }
         runs.report(&account, ended == Ended::Whole);
         if let Some(written) = written {
-            runs::say(&written);
+            output::say(&written);
         }
-        printer.explain();
+        if let Some(kinds) = &printer.kinds {
+            kinds.tell();
+        }
         Ok(())
     }
 
@@ -309,23 +308,9 @@ impl Printer {
         if let Some(capture) = &mut self.capture {
             capture.flush()?;
         }
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout.write_all(&self.lines).and_then(|()| stdout.flush());
+        let reader = output::print(&self.lines);
         self.lines.clear();
-        match written {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
-            Err(error) => Err(error).context("writing to standard output"),
-            Ok(()) => Ok(Reader::Present),
-        }
-    }
-
-    /// Explains what was printed.
-    fn explain(&self) {
-        let text = self.kinds.as_ref().map(Kinds::explained);
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            // Nobody is left to tell if standard error is closed.
-            drop(write!(std::io::stderr(), "\n{text}"));
-        }
+        reader
     }
 }
 

@@ -5,9 +5,9 @@ mod live;
 mod serving;
 
 use std::{
-    fmt::{self, Write as _},
+    fmt::Write as _,
     fs,
-    io::{IsTerminal as _, Write as _},
+    io::IsTerminal as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,9 +43,9 @@ use crate::{
     filter::{Filters, KernelFilters},
     format::{self, Format},
     groups::Groups,
-    output::{self, Output, Reader},
+    output::{self, Output, Reader, say},
     preflight,
-    progress::{self, Progress},
+    progress::Progress,
     recording::Recorder,
     sandbox,
     source::{self, Sources},
@@ -347,7 +347,9 @@ impl Session<'_> {
             }
         };
         let account = self.finish_capture(account);
-        self.records.explain();
+        if let Some(kinds) = &self.records.kinds {
+            kinds.tell();
+        }
         account
     }
 
@@ -361,7 +363,7 @@ impl Session<'_> {
             return ended;
         };
         let finished = capture.finish(&account);
-        report(&capture.report());
+        say(&capture.report());
         ended.and_then(|account| finished.map(|()| account))
     }
 
@@ -439,7 +441,7 @@ impl Session<'_> {
                     return Ok(Reader::Gone);
                 }
                 _ = account_due.tick(), if self.config.verbose => {
-                    report(&self.account()?.settled());
+                    say(&self.account()?.settled());
                 }
                 _ = names_due.tick(), if has_names => self.follow_names(),
                 // What is not printed now is in the next report.
@@ -612,22 +614,22 @@ impl Session<'_> {
         let counts = &self.records.counts;
         log::info!("{} records reached user space", counts.records);
         let account = self.account()?;
-        report(&account);
+        say(&account);
         if counts.hidden() > 0 {
-            report(&format_args!(
+            say(&format_args!(
                 "hidden by --hide-expected: {} teardown, {} expected",
                 counts.hidden_teardown, counts.hidden_expected
             ));
         }
         if counts.packets != counts.lines {
-            report(&format_args!(
+            say(&format_args!(
                 "{} packets on the wire in {} drops (GSO)",
                 counts.packets, counts.lines
             ));
         }
         if let Some(counters) = self.records.report_counters(account.seen) {
             for line in counters.lines(self.config.counters) {
-                report(&line);
+                say(&line);
             }
         }
         match self.kernel.skipped_probes()? {
@@ -647,12 +649,6 @@ fn ticks(period: Duration) -> Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-fn report(what: &impl fmt::Display) {
-    progress::erase();
-    // Nobody is left to tell if standard error is closed.
-    drop(writeln!(std::io::stderr(), "dropwatch: {what}"));
 }
 
 /// What becomes of records.
@@ -825,15 +821,6 @@ impl Records {
             Sink::Groups(_) => Some(&self.groups),
         };
         Some(self.counters.as_ref()?.report(groups, seen))
-    }
-
-    /// Explains what was printed.
-    fn explain(&self) {
-        let text = self.kinds.as_ref().map(Kinds::explained);
-        if let Some(text) = text.filter(|text| !text.is_empty()) {
-            // Nobody is left to tell if standard error is closed.
-            drop(write!(std::io::stderr(), "\n{text}"));
-        }
     }
 
     /// Whether all lines that were asked for are there.

@@ -1,13 +1,14 @@
 //! The account of a replay: that of the runs that were recorded, with what the replay's own
 //! filters turned down.
 
-use std::{collections::BTreeMap, fmt, io::Write as _};
+use std::{collections::BTreeMap, fmt};
 
 use jiff::Timestamp;
 
 use super::input::Input;
 use crate::{
     account::Account,
+    output::say,
     recording::{About, Damage, Tally},
 };
 
@@ -227,10 +228,4 @@ fn warn_of_damage(name: &str, damage: &Damage) {
     if nonsense > 0 {
         log::warn!("{name}: {nonsense} parts make no sense and were left out");
     }
-}
-
-/// Says something on standard error.
-pub(super) fn say(what: &impl fmt::Display) {
-    // Nobody is left to tell if standard error is closed.
-    drop(writeln!(std::io::stderr(), "dropwatch: {what}"));
 }
