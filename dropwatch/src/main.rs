@@ -6,7 +6,7 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
-    cli::{Cli, Command, LocateArgs, ReplayArgs},
+    cli::{Cli, Command},
     color,
     config::{Config, Question},
     doctor,
@@ -30,48 +30,28 @@ fn main() -> ExitCode {
     color::choose(cli.color);
     start_logging(cli.verbosity());
     match &cli.command {
-        Some(Command::Explain(args)) => return explain(&args.what),
-        Some(Command::Locate(args)) => return locate(args),
-        _ => {}
-    }
-    if let Some(Command::Replay(args)) = cli.command {
-        return replay(args);
-    }
-    let config = match Config::new(cli) {
-        Ok(config) => config,
-        Err(error) => return fail(&error, ExitCode::from(WRONG_USAGE)),
-    };
-    match run(&config) {
-        Ok(status) => status,
-        Err(error) => fail(&error, ExitCode::FAILURE),
+        Some(Command::Explain(args)) => answer(Explain::new(&args.what), |explain| {
+            explain.run().map(|()| ExitCode::SUCCESS)
+        }),
+        Some(Command::Locate(args)) => answer(Locate::new(args), |locate| locate.run().map(status)),
+        Some(Command::Replay(args)) => answer(Replay::new(args.clone()), |replay| {
+            replay.run().map(|()| ExitCode::SUCCESS)
+        }),
+        None | Some(_) => answer(Config::new(cli), |config| run(&config)),
     }
 }
 
-fn explain(what: &[String]) -> ExitCode {
-    match Explain::new(what).map(Explain::run) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
+/// Does what was asked for, if the flags make sense.
+fn answer<T>(command: Result<T>, run: impl FnOnce(T) -> Result<ExitCode>) -> ExitCode {
+    match command.map(run) {
+        Ok(Ok(status)) => status,
         Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
         Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
     }
 }
 
-fn locate(args: &LocateArgs) -> ExitCode {
-    match Locate::new(args).map(Locate::run) {
-        Ok(Ok(true)) => ExitCode::SUCCESS,
-        Ok(Ok(false)) => ExitCode::FAILURE,
-        Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
-        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
-    }
-}
-
-fn replay(args: ReplayArgs) -> ExitCode {
-    match Replay::new(args) {
-        Ok(replay) => match replay.run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error, ExitCode::FAILURE),
-        },
-        Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
-    }
+fn status(is_success: bool) -> ExitCode {
+    ExitCode::from(u8::from(!is_success))
 }
 
 fn run(config: &Config) -> Result<ExitCode> {
@@ -85,11 +65,7 @@ fn run(config: &Config) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Question::Doctor(format)) => {
-            return Ok(if doctor::run(config, format)? {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return doctor::run(config, format).map(status);
         }
         None => {}
     }
