@@ -126,6 +126,7 @@ pub async fn run(config: &Config) -> Result<Account> {
         lost_before: 0,
         transport,
         serving,
+        losses: None,
         records: Records {
             stacks,
             enricher,
@@ -315,6 +316,8 @@ struct Session<'a> {
     lost_before: u64,
     transport: Transport,
     serving: Serving,
+    /// What the counters of losses said at the end.
+    losses: Option<Report>,
     records: Records,
 }
 
@@ -422,7 +425,8 @@ impl Session<'_> {
         };
         let mut groups_due = ticks(groups_interval.unwrap_or(Duration::MAX));
         groups_due.tick().await;
-        let mut progress = Progress::new();
+        // Of what others ask for nothing is printed.
+        let mut progress = Progress::new().filter(|_| !self.serving.is_on());
         let mut progress_due = ticks(PROGRESS_INTERVAL);
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
@@ -449,7 +453,9 @@ impl Session<'_> {
                     self.records.print_groups(&self.kernel)?;
                 }
                 _ = losses_due.tick(), if may_lose => self.warn_of_losses()?,
-                _ = progress_due.tick(), if progress.is_some() => self.show_progress(progress.as_ref()),
+                _ = progress_due.tick(), if progress.is_some() => {
+                    progress.iter().for_each(|progress| self.show_progress(progress));
+                }
                 request = self.serving.next_request() => self.answer(request)?,
                 result = diagnostics.show() => result?,
                 result = self.records.output.writable(), if self.records.output.is_pending() => result?,
@@ -471,10 +477,7 @@ impl Session<'_> {
     }
 
     /// Says on a terminal that drops are being looked for, while there is nothing to print.
-    fn show_progress(&self, progress: Option<&Progress>) {
-        let Some(progress) = progress else {
-            return;
-        };
+    fn show_progress(&self, progress: &Progress) {
         let lines = self.records.output.lines_written();
         match &self.config.view {
             View::Lines { .. } => progress.show("tracing", &format!("{lines} drops printed")),
@@ -556,8 +559,8 @@ impl Session<'_> {
         }
         // Who gets to read the account has read the line that is partly out.
         account.printed += self.records.lines_pending();
-        let report = self.records.report_counters(account.seen);
-        self.records.print_account(&account, report.as_ref());
+        self.losses = self.records.report_counters(account.seen);
+        self.records.print_account(&account, self.losses.as_ref());
         self.flush_until(Instant::now() + LAST_LINES).await
     }
 
@@ -627,8 +630,11 @@ impl Session<'_> {
                 counts.packets, counts.lines
             ));
         }
-        if let Some(counters) = self.records.report_counters(account.seen) {
-            for line in counters.lines(self.config.counters) {
+        // A run that has failed has not looked at them yet.
+        let losses = self.losses.take();
+        let losses = losses.or_else(|| self.records.report_counters(account.seen));
+        if let Some(losses) = losses {
+            for line in losses.lines(self.config.counters) {
                 say(&line);
             }
         }
