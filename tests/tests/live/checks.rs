@@ -65,6 +65,11 @@ fn closed_reader_ends_it(path: &Path) -> Result<Outcome> {
     quiet.recognise(&line)?;
     // From here on there is no drop that it could notice the closed pipe by.
     drop(output);
+    ends_without_a_word(dropwatch)
+}
+
+/// Waits for the end of a dropwatch whose reader has gone.
+pub(crate) fn ends_without_a_word(dropwatch: Dropwatch) -> Result<Outcome> {
     let ended = dropwatch.wait(SOON)?;
     ended.expect_status(0)?;
     ensure!(

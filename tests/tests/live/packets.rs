@@ -19,7 +19,7 @@ use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::checks::{Check, Drops, SOON, wait_until};
+use crate::checks::{Check, Drops, SOON, ends_without_a_word, wait_until};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
@@ -365,14 +365,7 @@ fn closed_pipe(path: &Path) -> Result<Outcome> {
     output.read_exact(&mut start).context("reading the start")?;
     ensure!(start == [0x0a, 0x0d, 0x0d, 0x0a], "{start:?}");
     drop(output);
-    let ended = dropwatch.wait(SOON)?;
-    ended.expect_status(0)?;
-    ensure!(
-        ended.stderr.is_empty(),
-        "it was to say nothing: {}",
-        ended.stderr
-    );
-    Ok(Outcome::Passed)
+    ends_without_a_word(dropwatch)
 }
 
 /// A file system without much room.
