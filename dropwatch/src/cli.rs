@@ -1,6 +1,6 @@
 //! The command line. Doc comments are the help text.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{ArgAction, ColorChoice, Parser};
 
@@ -62,6 +62,14 @@ impl Cli {
             Some(Command::Locate(args)) => args.verbose,
         }
     }
+}
+
+/// A part of the command line as one text, any characters in it.
+pub(crate) fn joined(words: impl Iterator<Item = OsString>) -> String {
+    let words: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    words.join(" ")
 }
 
 /// Views other than lines.
@@ -368,35 +376,9 @@ pub struct LineArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// How to print drops
-    ///
-    /// JSON has every field, and the time in UTC and since boot. docs/schema.json
-    /// describes it.
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub output: OutputFormat,
-
-    /// What the first column shows [default: local]
-    #[arg(short, long, value_enum, value_name = "STYLE", help_heading = "Output")]
-    pub timestamp: Option<TimestampStyle>,
-
-    /// Print more tokens, as +mark,+hash, or all
-    ///
-    /// gso, seq, ack, win, ttl, ipopt, ext, mac, ifindex, iif, queue, dir, mark,
-    /// prio, hash, state, unit, skb. They come in a fixed order.
-    #[arg(
-        long,
-        value_name = "+FIELD,...",
-        value_delimiter = ',',
-        help_heading = "Output"
-    )]
-    pub fields: Vec<String>,
+    /// What lines look like.
+    #[command(flatten)]
+    pub look: LookArgs,
 
     /// Show where in the source the call site is, as source=FILE:LINE
     ///
@@ -490,29 +472,9 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub filter: FilterArgs,
 
-    /// How to print drops
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_name = "FORMAT",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub output: OutputFormat,
-
-    /// What the first column shows; local time is that of the host that recorded [default: local]
-    #[arg(short, long, value_enum, value_name = "STYLE", help_heading = "Output")]
-    pub timestamp: Option<TimestampStyle>,
-
-    /// Print more tokens, as +mark,+hash, or all
-    #[arg(
-        long,
-        value_name = "+FIELD,...",
-        value_delimiter = ',',
-        help_heading = "Output"
-    )]
-    pub fields: Vec<String>,
+    /// What lines look like.
+    #[command(flatten)]
+    pub look: LookArgs,
 
     /// Show at most this many callers [default: all that were recorded]
     #[arg(
@@ -548,6 +510,40 @@ pub struct ReplayArgs {
     /// Say what is done and why; twice for more
     #[arg(short, long, action = ArgAction::Count, help_heading = "Diagnostics")]
     pub verbose: u8,
+}
+
+/// What lines look like, live and recorded.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LookArgs {
+    /// How to print drops
+    ///
+    /// JSON has every field, and the time in UTC and since boot. docs/schema.json
+    /// describes it.
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub output: OutputFormat,
+
+    /// What the first column shows [default: local]
+    #[arg(short, long, value_enum, value_name = "STYLE", help_heading = "Output")]
+    pub timestamp: Option<TimestampStyle>,
+
+    /// Print more tokens, as +mark,+hash, or all
+    ///
+    /// gso, seq, ack, win, ttl, ipopt, ext, mac, ifindex, iif, queue, dir, mark,
+    /// prio, hash, state, unit, skb. They come in a fixed order.
+    #[arg(
+        long,
+        value_name = "+FIELD,...",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub fields: Vec<String>,
 }
 
 /// How packets are written to a file.
@@ -864,6 +860,7 @@ Examples:
 
 /metrics has the counts, as OpenMetrics or Prometheus' text, /healthz says whether drops are
 being read. The kernel counts, as for summary. docs/fleet.md tells what to choose.";
+
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   dropwatch -w drops.dwr                         record, and print as ever
@@ -871,9 +868,9 @@ Examples:
   dropwatch replay drops.dwr.* drops.dwr --port 443 -o json
   zcat drops.dwr.gz | dropwatch replay - --hide-expected --fields +mark
 
-Filters mean what they mean live; --netns takes names and inode numbers. The account
-at the end is that of the run, with what these filters turned down. It needs no
-privileges and nothing of the host that recorded.";
+Filters mean what they mean live; --netns takes names and inode numbers. Local time is
+that of the host that recorded. The account at the end is that of the run, with what
+these filters turned down. It needs no privileges and nothing of that host.";
 
 const SUMMARY_EXAMPLES: &str = "\
 Examples:

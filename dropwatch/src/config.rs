@@ -12,13 +12,14 @@ use dropwatch_common::{
 use crate::{
     classify,
     cli::{
-        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, LinkType, OutputFormat,
-        ReportFormat, ServeArgs, SourceArgs, SummaryArgs, SummaryFormat, TopArgs, WriteArgs,
+        CaptureArgs, Cli, Command, DiagnosticArgs, DoctorArgs, LineArgs, LinkType, LookArgs,
+        OutputFormat, ReportFormat, ServeArgs, SourceArgs, SummaryArgs, SummaryFormat, TopArgs,
+        WriteArgs,
     },
     color,
     counters::Wanted,
     filter::Filters,
-    format::{ExtraField, LineFormat, TextOptions, TimestampStyle},
+    format::{ExtraField, LineFormat, TextOptions},
     groups::Dimension,
     serve::otlp,
     source,
@@ -522,9 +523,7 @@ impl Config {
     fn for_lines(args: LineArgs) -> Result<Self> {
         let LineArgs {
             filter,
-            output,
-            timestamp,
-            fields,
+            look,
             stack,
             no_stack,
             count,
@@ -557,7 +556,7 @@ impl Config {
              dropwatch locate -"
         );
         ensure!(
-            output == OutputFormat::Text || !write.as_ref().is_some_and(Write::is_to_stdout),
+            look.output == OutputFormat::Text || !write.as_ref().is_some_and(Write::is_to_stdout),
             "--write - writes packets in place of lines: leave --output json out, or give a file",
         );
         Ok(Self {
@@ -578,7 +577,7 @@ impl Config {
                 false => Wanted::None,
             },
             view: View::Lines {
-                format: line_format(output, timestamp, &fields)?,
+                format: line_format(look)?,
                 count,
             },
             stack_depth,
@@ -625,12 +624,13 @@ pub(crate) fn stack_depth(no_stack: bool, stack: Option<u32>) -> Result<Option<u
 }
 
 /// What lines look like.
-pub(crate) fn line_format(
-    output: OutputFormat,
-    timestamp: Option<TimestampStyle>,
-    fields: &[String],
-) -> Result<LineFormat> {
-    let fields = extra_fields(fields)?;
+pub(crate) fn line_format(args: LookArgs) -> Result<LineFormat> {
+    let LookArgs {
+        output,
+        timestamp,
+        fields,
+    } = args;
+    let fields = extra_fields(&fields)?;
     match output {
         OutputFormat::Text => Ok(LineFormat::Text(TextOptions {
             timestamp: timestamp.unwrap_or_default(),

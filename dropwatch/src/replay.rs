@@ -49,9 +49,7 @@ impl Replay {
         let ReplayArgs {
             files,
             filter,
-            output,
-            timestamp,
-            fields,
+            look,
             stack,
             no_stack,
             count,
@@ -70,7 +68,7 @@ impl Replay {
         Ok(Self {
             files,
             filters,
-            format: line_format(output, timestamp, &fields)?,
+            format: line_format(look)?,
             stack_depth: stack_depth(no_stack, stack)?,
             count,
             write,

@@ -11,6 +11,7 @@ use rustix::system::uname;
 use super::Encoder;
 use crate::{
     account::Account,
+    cli::joined,
     enrich::reason::ReasonNames,
     record::DropRecord,
     recording::{About, ReasonName, Recorder, Tally},
@@ -51,19 +52,10 @@ pub fn about_this_run(stack_depth: u32) -> About {
         run: RandomState::new().build_hasher().finish(),
         section: 0,
         started_ns: i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX),
-        flags: flags(),
+        flags: joined(env::args_os().skip(1)),
         stack_depth,
         recorded: 0,
     }
-}
-
-/// The command line without the program.
-fn flags() -> String {
-    let words: Vec<String> = env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    words.join(" ")
 }
 
 /// The names of all drop reasons that the host has now, and of their subsystems.

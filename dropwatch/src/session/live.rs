@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{NAMES_INTERVAL, Session, ticks};
 use crate::{
+    cli::joined,
     color,
     config::TopOptions,
     groups::Groups,
@@ -49,9 +50,7 @@ impl Session<'_> {
 
 /// The flags behind the command, for the view's header.
 fn flags(args: impl Iterator<Item = OsString>) -> String {
-    let args = args.skip_while(|arg| arg != "top").skip(1);
-    let words: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
-    words.join(" ")
+    joined(args.skip_while(|arg| arg != "top").skip(1))
 }
 
 struct Live<'a, 'b> {
