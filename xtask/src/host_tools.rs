@@ -27,7 +27,8 @@ const LIVE: &[Tool] = &[
 const TERMINAL: &[Tool] = &[("tmux", "tmux")];
 
 /// What they look at the unit with. The package alone does not make systemd the init of a machine.
-const UNITS: &[Tool] = &[("systemd-analyze", "systemd")];
+const UNITS: &[Tool] = &[("systemd-analyze", "systemd"), ("strace", "strace")];
+
 /// What they read files of packets with.
 const PACKETS: &[Tool] = &[("tshark", "tshark"), ("tcpdump", "tcpdump")];
 

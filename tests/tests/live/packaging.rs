@@ -13,12 +13,16 @@ use dropwatch::{cli::Cli, config::Config};
 use dropwatch_tests::run::Outcome;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::{checks::Check, fleet::prometheus_program};
+use crate::{
+    checks::{Check, Drops},
+    fleet::prometheus_program,
+};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
     ("packaging/rules", rules),
     ("packaging/unit", unit),
+    ("packaging/unit_system_calls", unit_system_calls),
     ("packaging/daemon_set", daemon_set),
     ("packaging/container", container),
 ];
@@ -126,6 +130,70 @@ fn unit(path: &Path) -> Result<Outcome> {
         .find_map(|line| line.strip_prefix("#   DROPWATCH_ARGS="));
     let flags = flags.context("an example of flags")?.split_whitespace();
     takes(&args.iter().copied().chain(flags).collect::<Vec<_>>())?;
+    Ok(Outcome::Passed)
+}
+
+/// The system calls of a set of systemd's, or the one of this name.
+fn system_calls(name: &str) -> Result<BTreeSet<String>> {
+    if !name.starts_with('@') {
+        return Ok(BTreeSet::from([name.to_owned()]));
+    }
+    let listed = output(Command::new("systemd-analyze").args(["syscall-filter", name]))?;
+    let members = listed.lines().map(str::trim);
+    let members = members.filter(|it| !it.is_empty() && !it.starts_with('#') && *it != name);
+    let mut calls = BTreeSet::new();
+    for member in members {
+        calls.extend(system_calls(member)?);
+    }
+    Ok(calls)
+}
+
+/// What the unit lets it call: each line of the setting adds or takes away (`systemd.exec`(5)).
+fn allowed_by_unit() -> Result<BTreeSet<String>> {
+    let mut allowed = system_calls("@default")?;
+    let unit = read("dropwatch.service")?;
+    let lines = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("SystemCallFilter="));
+    for line in lines {
+        let (refused, names) = match line.strip_prefix('~') {
+            Some(names) => (true, names),
+            None => (false, line),
+        };
+        for name in names.split_whitespace() {
+            let calls = system_calls(name)?;
+            match refused {
+                true => allowed.retain(|call| !calls.contains(call)),
+                false => allowed.extend(calls),
+            }
+        }
+    }
+    Ok(allowed)
+}
+
+/// From start to end `serve` makes no call that the unit refuses.
+fn unit_system_calls(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let dir = tempfile::Builder::new().prefix("dwt-").tempdir()?;
+    let trace = dir.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o"]).arg(&trace).arg(path);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--duration", "2s"]);
+    output(command.args(["--netns", &drops.netns()]))?;
+    let trace = fs::read_to_string(&trace).context("reading the trace")?;
+    // A line is a process and a call: `812 openat(AT_FDCWD, …`. The first call is strace's own.
+    let calls = trace.lines().skip(1).filter_map(|line| {
+        let (name, _) = line.split_once(' ')?.1.trim_start().split_once('(')?;
+        let is_name = name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || it == b'_');
+        is_name.then_some(name)
+    });
+    let made: BTreeSet<&str> = calls.collect();
+    ensure!(made.contains("bpf"), "it has not attached: {made:?}");
+    let allowed = allowed_by_unit()?;
+    let refused: Vec<_> = made.iter().filter(|it| !allowed.contains(**it)).collect();
+    ensure!(refused.is_empty(), "the unit refuses {refused:?}");
     Ok(Outcome::Passed)
 }
 
