@@ -301,13 +301,13 @@ impl Printer {
         Fate::Printed
     }
 
-    /// Writes what waits.
+    /// Writes what waits: lines first, so that a full disk takes none of them.
     fn flush(&mut self) -> Result<Reader> {
+        let reader = output::print(&self.lines);
+        self.lines.clear();
         if let Some(capture) = &mut self.capture {
             capture.flush()?;
         }
-        let reader = output::print(&self.lines);
-        self.lines.clear();
         reader
     }
 }
