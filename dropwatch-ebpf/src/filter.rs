@@ -11,7 +11,7 @@ use dropwatch_common::{
         OWNER_VALID_NS, OwnerEntry, PORT_WORDS, PROTOCOL_BITS, RANGE_IPV4, RANGE_KIND_BITS,
         RangeKind, filters, range_key, verdict,
     },
-    event::{COMM_LEN, DropEvent, HEADERS_LEN, IFNAME_LEN, MAX_FRAMES, present},
+    event::{COMM_LEN, DropEvent, HEADERS_LEN, IFNAME_LEN, present},
     tuple::{Bytes, Tuple},
 };
 
@@ -128,19 +128,30 @@ pub(crate) fn is_socket_receive(location: u64) -> bool {
 /// frees, up to the one with the address of the call site. Where none has it (a
 /// function can give itself as the call site), all count.
 #[inline(never)]
-pub(crate) fn stack_matches(frames: &[u64; MAX_FRAMES], count: usize, location: u64) -> bool {
-    let mut matches = false;
-    for (index, &frame) in frames.iter().enumerate() {
+pub(crate) fn stack_matches(scratch: &mut Scratch, count: usize) -> bool {
+    // In the scratch area, of which the verifier knows nothing: for a local variable it
+    // follows the rest of the loop once for each value, from each frame.
+    let matches = &raw mut scratch.stack_matches;
+    let location = scratch.event.location;
+    // SAFETY: the pointer comes from a reference. Volatile, or the compiler keeps it in a register.
+    unsafe { matches.write_volatile(0) };
+    for (index, &frame) in scratch.frames.iter().enumerate() {
         if index >= count {
             break;
         }
-        if frame == location {
-            matches = false;
+        // SAFETY: as above.
+        unsafe {
+            if frame == location {
+                matches.write_volatile(0);
+            }
+            // The call, not the address behind it: that can belong to another function.
+            if is_in(RangeKind::StackFunction, frame.wrapping_sub(1), 64) {
+                matches.write_volatile(1);
+            }
         }
-        // The call, not the address behind it: that can belong to another function.
-        matches |= is_in(RangeKind::StackFunction, frame.wrapping_sub(1), 64);
     }
-    matches
+    // SAFETY: as above.
+    unsafe { matches.read_volatile() != 0 }
 }
 
 /// Decides on what the `struct sk_buff` says, as far as it was read.

@@ -49,6 +49,8 @@ pub(crate) struct Scratch {
     /// The packet's socket, as far as it was looked at. Kept here, not in registers: the
     /// verifier would follow the rest of the program once for each kind of socket.
     pub(crate) socket: Socket,
+    /// Whether `--stack-func` has found a function, as far as the stack was looked at.
+    pub(crate) stack_matches: u64,
     /// An entry for the map `OWNERS`.
     pub(crate) owner: OwnerEntry,
     /// The drop's group; what it is not told by is always zero.

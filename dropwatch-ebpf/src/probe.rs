@@ -216,7 +216,7 @@ fn record<A: Access, C: StackIdContext>(ctx: &C, freed: &Freed) {
         with_scratch(counters, |scratch| {
             fill_packet::<A, _>(ctx, freed, scratch);
             match examine::<A, _>(ctx, freed, counters, scratch) {
-                Ok(frames) => keep::<A, _>(ctx, freed, counters, scratch, frames),
+                Ok(()) => keep::<A, _>(ctx, freed, counters, scratch),
                 Err(outcome) => outcome,
             }
         })
@@ -262,7 +262,6 @@ fn keep<A: Access, C: StackIdContext>(
     freed: &Freed,
     counters: *mut Counters,
     scratch: &mut Scratch,
-    frames: usize,
 ) -> Outcome {
     if group::is_on() {
         fill_gso::<A>(freed, scratch);
@@ -278,8 +277,8 @@ fn keep<A: Access, C: StackIdContext>(
         }
     }
     complete::<A>(freed, scratch);
-    fill_tail::<A>(freed, scratch, frames);
-    let is_written = submit(ctx, scratch, frames);
+    fill_tail::<A>(freed, scratch);
+    let is_written = submit(ctx, scratch);
     if scratch.event.present & present::EXAMPLE != 0 {
         // An example that finds no room is no loss: its drop is counted.
         return Outcome::Grouped;
@@ -336,16 +335,15 @@ fn with_scratch(counters: *mut Counters, f: impl FnOnce(&mut Scratch) -> Outcome
     }
 }
 
-/// Decides on filters and limits, reads what they and the drop's group need, and
-/// returns the number of stack frames in the record; otherwise what became of the
-/// drop.
+/// Decides on filters and limits, and reads what they, the drop's group and the
+/// stack need; otherwise returns what became of the drop.
 #[inline(always)]
 fn examine<A: Access, C: StackIdContext>(
     ctx: &C,
     freed: &Freed,
     counters: *mut Counters,
     scratch: &mut Scratch,
-) -> Result<usize, Outcome> {
+) -> Result<(), Outcome> {
     if filter::needs_device() {
         fill_device::<A>(freed, scratch);
     }
@@ -391,7 +389,7 @@ fn examine<A: Access, C: StackIdContext>(
         limit::pass(counters, &scratch.event)?;
     }
     scratch.event.frame_count = frames as u16;
-    Ok(frames)
+    Ok(())
 }
 
 /// Fills what only a record needs.
@@ -599,7 +597,7 @@ fn fill_headers<A: Access>(freed: &Freed, scratch: &mut Scratch) {
 /// For `--write`, notes where the packet's length begins to count, and copies what of its
 /// linear data lies behind the headers to behind the stack frames.
 #[inline(always)]
-fn fill_tail<A: Access>(freed: &Freed, scratch: &mut Scratch, frames: usize) {
+fn fill_tail<A: Access>(freed: &Freed, scratch: &mut Scratch) {
     if PACKET_LEN.load() == 0 || scratch.event.headers_len == 0 {
         return;
     }
@@ -618,7 +616,7 @@ fn fill_tail<A: Access>(freed: &Freed, scratch: &mut Scratch, frames: usize) {
     } else {
         MAX_TAIL as u32
     });
-    let frames = bounded_frames(frames);
+    let frames = frame_count(&scratch.event);
     let address = headers.address + HEADERS_LEN as u64;
     // SAFETY: the frames and the tail lie in `scratch`, one behind the other.
     let is_copied = unsafe {
@@ -674,8 +672,7 @@ fn fill_stack<C: StackIdContext>(ctx: &C, scratch: &mut Scratch) -> Option<usize
     }
     if filter::range_is_on(RangeKind::StackFunction) {
         let frames = copy_stack(ctx, scratch, bytes);
-        return filter::stack_matches(&scratch.frames, frames, scratch.event.location)
-            .then_some(frames);
+        return filter::stack_matches(scratch, frames).then_some(frames);
     }
     match ctx.get_stackid(&STACKS, 0) {
         Ok(id) => {
@@ -723,8 +720,8 @@ fn may_diagnose(given: &mut u64) -> bool {
 
 /// Hands the record to user space; false if there was no room for it.
 #[inline(always)]
-fn submit<C: StackIdContext>(ctx: &C, scratch: &mut Scratch, frames: usize) -> bool {
-    let frames = bounded_frames(frames);
+fn submit<C: StackIdContext>(ctx: &C, scratch: &mut Scratch) -> bool {
+    let frames = frame_count(&scratch.event);
     let tail = tail_len(&scratch.event);
     let size = if frames == 0 && tail == 0 {
         let headers = bounded(u32::from(scratch.event.headers_len), HEADERS_LEN as u32);
@@ -785,11 +782,16 @@ fn wake_waiting_reader() {
     }
 }
 
-/// The number of frames, for the verifier at most a mask.
+/// The number of frames in the record, for the verifier at most a mask.
+///
+/// Read from the record, of which the verifier knows nothing: a number in a register it
+/// follows from every frame at which `--stack-func` may stop, each with all code behind.
 #[inline(always)]
-fn bounded_frames(frames: usize) -> u32 {
+fn frame_count(event: &DropEvent) -> u32 {
     const { assert!((MAX_FRAMES + 1).is_power_of_two()) };
-    core::hint::black_box(frames as u32) & MAX_FRAMES as u32
+    // SAFETY: a valid reference. Volatile, or the compiler keeps the number in a register.
+    let count = unsafe { (&raw const event.frame_count).read_volatile() };
+    u32::from(count) & MAX_FRAMES as u32
 }
 
 /// `value`, at most `limit`, in a way that the verifier can follow.

@@ -249,6 +249,14 @@ pub static FILTERS: &[Filter] = &[
         "--netns {subject},{peer},{inner} --write {packets}.{hook}",
         AllBut(&[]),
     ),
+    // What costs the verifier most.
+    by_owner(
+        "write_owned_stack_func",
+        "--pid {holder} --comm sleep --stack-func ip_local_deliver* --netns {subject} \
+         --write {packets}.owned.{hook}",
+        Only(&["owned"]),
+        &["first"],
+    ),
 ];
 
 impl Filter {
