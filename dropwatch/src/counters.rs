@@ -4,6 +4,7 @@
 //! Which counters are losses, and which drops move them, is in `explain/texts.toml`. Nothing here
 //! is done, and no drop costs more, unless counters are asked for.
 
+mod drivers;
 mod interfaces;
 mod namespaces;
 mod snapshot;
@@ -37,11 +38,14 @@ use crate::{
 /// Most full queues that a remark names.
 const QUEUES: usize = 2;
 
-/// Names of the counters that interfaces and their queueing disciplines have.
+/// The name by which `texts.toml` has all counters of drivers.
+const OF_DRIVERS: &str = "ethtool -S";
+
+/// Names of the counters that interfaces, their drivers and queueing disciplines have.
 #[cfg(test)]
 pub(crate) fn of_interfaces() -> impl Iterator<Item = &'static str> {
     let statistics = interfaces::STATISTICS.iter().map(|(name, _)| *name);
-    statistics.chain([interfaces::QDISC_DROPS])
+    statistics.chain([interfaces::QDISC_DROPS, OF_DRIVERS])
 }
 
 /// Which counters are told of.
@@ -222,7 +226,7 @@ impl Counters {
         let namespace = place.and_then(|(place, _)| self.namespaces.all.get(place));
         let netns = namespace.map(|namespace| namespace.shown.clone());
         let interface = value.interface.as_deref();
-        let causes = movers.map(|movers| movers.causes(&key.0, netns.as_deref(), interface));
+        let causes = movers.map(|movers| movers.causes(known_as(key), netns.as_deref(), interface));
         let mut moved = Moved {
             name: key.0.clone(),
             netns,
@@ -234,7 +238,7 @@ impl Counters {
             remark: None,
         };
         if moved.unexplained() != Some(0)
-            && let Some(loss) = self.texts.loss(&key.0)
+            && let Some(loss) = self.texts.loss(known_as(key))
         {
             let full = place.filter(|_| loss.show.is_some());
             let full = full.map_or(&[][..], |(_, local)| &local.full);
@@ -259,7 +263,11 @@ fn read(texts: &Texts, namespaces: &Namespaces, before: &Reading) -> Reading {
             let before = before.local.get(place).and_then(Option::as_ref);
             let shows = before.is_some_and(|before| {
                 let mut moved = snapshot::moved(&before.counters, &counters);
-                moved.any(|(key, ..)| texts.loss(&key.0).is_some_and(|loss| loss.show.is_some()))
+                moved.any(|(key, ..)| {
+                    texts
+                        .loss(known_as(key))
+                        .is_some_and(|loss| loss.show.is_some())
+                })
             });
             Local {
                 full: if shows { full_listeners() } else { Vec::new() },
@@ -267,6 +275,12 @@ fn read(texts: &Texts, namespaces: &Namespaces, before: &Reading) -> Reading {
             }
         }),
     }
+}
+
+/// The name by which `texts.toml` has a counter.
+fn known_as((name, ..): &Key) -> &str {
+    let is_of_driver = name.starts_with(snapshot::DRIVER);
+    if is_of_driver { OF_DRIVERS } else { name }
 }
 
 /// Listening sockets of the calling thread's namespace whose accept queues are full: the kernel

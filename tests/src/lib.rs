@@ -26,3 +26,4 @@ pub mod summary;
 pub mod tmux;
 pub mod traffic;
 pub mod world;
+mod xdp;

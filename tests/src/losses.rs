@@ -17,6 +17,7 @@ use crate::{
     kernel,
     traffic::{self, v4},
     world::World,
+    xdp,
 };
 
 /// Datagrams to a closed port.
@@ -27,6 +28,8 @@ const UNREAD: usize = 20;
 const DOWN: u64 = 5;
 /// Datagrams to a queue that has room for one.
 const QUEUED: usize = 12;
+/// Datagrams that an XDP program drops.
+const BY_XDP: u64 = 6;
 /// Connections to a listener that takes none; the kernel lets `backlog + 1` wait.
 const CONNECTIONS: usize = 5;
 /// Where nobody accepts.
@@ -99,6 +102,14 @@ fn lose(world: &World) -> Result<Kept> {
     ])?;
     thread::sleep(Duration::from_millis(500));
     traffic::udp(near(40503), far, QUEUED, 1000)?;
+
+    world.set_up([
+        "peer: ip neigh replace 10.77.0.1 lladdr 02:00:00:00:00:01 dev p0 nud permanent",
+    ])?;
+    let program = xdp::drop_all("v0")?;
+    let peer = || traffic::udp(far, near(40504), BY_XDP as usize, 10);
+    world.peer.run(peer)?;
+    drop(program);
     Ok((receiver, listener, connections))
 }
 
@@ -154,6 +165,7 @@ impl Said<'_> {
         self.moved("qdisc drops", |count| count == sent_to_queue && count > 0)?;
         self.explained("qdisc drops", "QDISC_DROP")?;
 
+        self.check_driver()?;
         self.check_accept_queue(stderr)?;
         ensure!(
             self.counters
@@ -187,6 +199,22 @@ impl Said<'_> {
             );
             ensure!(stderr.contains(&format!("dropwatch: {name} +{count} netns=")));
         }
+        Ok(())
+    }
+
+    /// What XDP programs drop, the driver counts.
+    fn check_driver(&self) -> Result<()> {
+        let of_driver = |counter: &&Value| {
+            let name = counter["name"].as_str().unwrap_or_default();
+            name.starts_with("ethtool rx_queue_") && name.ends_with("_xdp_drops")
+        };
+        let mut count = 0;
+        for counter in self.counters.iter().filter(of_driver) {
+            count += counter["count"].as_u64().unwrap_or(0);
+            ensure!(counter["if"] == "v0", "{counter}");
+        }
+        // The kernel may send something of its own.
+        ensure!(count >= BY_XDP, "{count} dropped by XDP");
         Ok(())
     }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::interfaces::{self, QDISC_DROPS, STATISTICS};
+use super::{
+    drivers::Drivers,
+    interfaces::{self, QDISC_DROPS, STATISTICS},
+};
 use crate::{
     format::write_name,
     proc_net::{self, Tables},
@@ -11,6 +14,9 @@ use crate::{
 /// A counter: its name, and the interface's index and the handle of the queueing discipline that it
 /// is of, 0 where it is of none.
 pub(super) type Key = (String, u32, u32);
+
+/// How the names of drivers' counters begin.
+pub(super) const DRIVER: &str = "ethtool ";
 
 /// What a counter says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +62,7 @@ fn tables<'n>(folder: &Path, names: impl Iterator<Item = &'n str>) -> Snapshot {
 
 fn add_interfaces(snapshot: &mut Snapshot) -> std::io::Result<()> {
     let mut names = BTreeMap::new();
+    let drivers = Drivers::new()?;
     for link in interfaces::links()? {
         let mut name = Vec::new();
         write_name("", Some(&link.name), &mut name);
@@ -67,6 +74,17 @@ fn add_interfaces(snapshot: &mut Snapshot) -> std::io::Result<()> {
                 qdisc: None,
             };
             snapshot.insert((counter.to_owned(), link.index, 0), value);
+        }
+        match drivers.losses(&link.name) {
+            Ok(losses) => snapshot.extend(losses.into_iter().map(|(counter, count)| {
+                let value = Value {
+                    count,
+                    interface: Some(name.clone()),
+                    qdisc: None,
+                };
+                ((format!("{DRIVER}{counter}"), link.index, 0), value)
+            })),
+            Err(error) => log::debug!("counters of the driver of {name}: {error}"),
         }
         names.insert(link.index, name);
     }

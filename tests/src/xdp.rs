@@ -1,0 +1,77 @@
+//! An XDP program that drops everything.
+#![allow(
+    unsafe_code,
+    reason = "there is no safe way to load a program, see below"
+)]
+
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+
+use anyhow::{Context as _, Result};
+use nix::libc;
+
+// `include/uapi/linux/bpf.h`.
+const BPF_PROG_LOAD: libc::c_long = 5;
+const BPF_LINK_CREATE: libc::c_long = 28;
+const BPF_PROG_TYPE_XDP: u32 = 6;
+const BPF_XDP: u32 = 37;
+
+/// `r0 = XDP_DROP; exit`
+const DROP_ALL: [u64; 2] = [0x1_0000_00b7, 0x95];
+
+/// The first members of `union bpf_attr` for `BPF_PROG_LOAD`.
+#[repr(C)]
+struct Load {
+    kind: u32,
+    instruction_count: u32,
+    instructions: *const u64,
+    licence: *const libc::c_char,
+}
+
+/// The first members of `union bpf_attr` for `BPF_LINK_CREATE`.
+#[repr(C)]
+struct Link {
+    program: RawFd,
+    interface: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+/// Drops all that an interface of the calling thread's namespace receives, until it is dropped itself.
+///
+/// # Errors
+/// The kernel refuses; before 5.9 it can't.
+pub(crate) fn drop_all(interface: &str) -> Result<OwnedFd> {
+    let load = Load {
+        kind: BPF_PROG_TYPE_XDP,
+        instruction_count: DROP_ALL.len() as u32,
+        instructions: DROP_ALL.as_ptr(),
+        licence: c"GPL".as_ptr(),
+    };
+    // SAFETY: the pointers are valid for the call.
+    let program = unsafe { bpf(BPF_PROG_LOAD, &load) }.context("loading an XDP program")?;
+    let link = Link {
+        program: program.as_raw_fd(),
+        interface: nix::net::if_::if_nametoindex(interface)?,
+        attach_type: BPF_XDP,
+        flags: 0,
+    };
+    // SAFETY: it holds no pointers.
+    unsafe { bpf(BPF_LINK_CREATE, &link) }.context("attaching an XDP program")
+}
+
+/// # Safety
+/// `attribute` is what the command takes, and its pointers are valid.
+unsafe fn bpf<T>(command: libc::c_long, attribute: &T) -> Result<OwnedFd> {
+    // SAFETY: the caller's promise; the kernel takes what is behind the size as zero.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attribute),
+            size_of::<T>(),
+        )
+    };
+    let fd = nix::errno::Errno::result(fd)?;
+    // SAFETY: both commands return a descriptor that nobody else has.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
