@@ -8,8 +8,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{enrich::Host, format::write_netns, record::Netns};
 
-/// Most namespaces that are looked at: each takes some tenths of a millisecond at the start and at
-/// the end.
+/// Most namespaces that are looked at: each takes a millisecond or two at the start and one at the
+/// end.
 const LIMIT: usize = 64;
 
 /// The file of the namespace that this process lives in.
