@@ -21,6 +21,7 @@ pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod shapes;
+pub mod soak;
 pub mod stand_in;
 pub mod summary;
 pub mod tmux;

@@ -68,10 +68,16 @@ impl Suite {
         })
     }
 
-    /// All packages whose name starts and ends as given.
+    /// All packages whose name starts and ends as given, with numbers only in between: what else a
+    /// kernel's package has there is another flavour.
     fn packages(&self, prefix: &str, suffix: &str) -> Result<Vec<Package>> {
         let names = command::output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
-        let names = names.lines().filter(|name| name.ends_with(suffix));
+        let names = names.lines().filter(|name| {
+            let middle = name
+                .strip_prefix(prefix)
+                .and_then(|name| name.strip_suffix(suffix));
+            middle.is_some_and(is_version)
+        });
         let mut packages = Vec::new();
         for name in names {
             packages.extend(self.versions(name)?);
@@ -211,6 +217,12 @@ fn newest_unpacked(name: &str) -> Result<Option<PathBuf>> {
     versions.retain(|version| !version.ends_with(".partial"));
     let newest = versions.into_iter().max_by(|a, b| compare_versions(a, b));
     Ok(newest.map(|version| dir.join(format!("{name}-{version}"))))
+}
+
+/// Whether it looks like a part of a version: `0-46`, `107+deb13`.
+fn is_version(text: &str) -> bool {
+    let mut parts = text.split('-');
+    parts.all(|part| !part.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 fn find(name: &str, suites: &[String]) -> Result<(Suite, Package)> {

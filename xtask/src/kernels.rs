@@ -12,8 +12,41 @@ use xtask::{
     cache, command,
 };
 
-/// The flavour for virtual machines: small, with BTF and all that is traced.
-const FLAVOUR: &str = "-cloud-amd64";
+/// Which of Debian's builds of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flavour {
+    /// For virtual machines: small, with BTF and all that is traced.
+    Cloud,
+    /// For any machine.
+    Generic,
+}
+
+impl Flavour {
+    /// As in `--flavour`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cloud => "cloud",
+            Self::Generic => "generic",
+        }
+    }
+
+    /// How the names of its packages end.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Cloud => "-cloud-amd64",
+            Self::Generic => "-amd64",
+        }
+    }
+
+    /// Where its kernels are.
+    fn dir(self) -> Result<PathBuf> {
+        let kernels = cache::dir()?.join("kernels");
+        Ok(match self {
+            Self::Cloud => kernels,
+            Self::Generic => kernels.join(self.name()),
+        })
+    }
+}
 
 /// The kernels that dropwatch is tested on.
 pub(crate) const KERNELS: &[Kernel] = &[
@@ -70,16 +103,16 @@ impl Kernel {
     }
 
     /// The version in the cache, or else the newest that Debian has.
-    pub(crate) fn ensure(&self) -> Result<Installed> {
-        if let Some(installed) = self.cached()? {
+    pub(crate) fn ensure(&self, flavour: Flavour) -> Result<Installed> {
+        if let Some(installed) = self.cached(flavour)? {
             return Ok(installed);
         }
         let _lock = cache::lock()?;
         // Another xtask may have fetched it in the meantime.
-        if let Some(installed) = self.cached()? {
+        if let Some(installed) = self.cached(flavour)? {
             return Ok(installed);
         }
-        self.fetch().with_context(|| {
+        self.fetch(flavour).with_context(|| {
             format!(
                 "fetching the Debian kernel {} from suite {}",
                 self.label, self.suite
@@ -87,8 +120,8 @@ impl Kernel {
         })
     }
 
-    fn cached(&self) -> Result<Option<Installed>> {
-        let dir = kernels_dir()?;
+    fn cached(&self, flavour: Flavour) -> Result<Option<Installed>> {
+        let dir = flavour.dir()?;
         let newest = newest(entries(&dir)?, self.label);
         Ok(newest.map(|name| self.installed(dir.join(name))))
     }
@@ -100,18 +133,20 @@ impl Kernel {
         }
     }
 
-    fn fetch(&self) -> Result<Installed> {
+    fn fetch(&self, flavour: Flavour) -> Result<Installed> {
         let suite = Suite::open(self.suite)?;
-        let parts = kernels_dir()?.join(format!("{}.partial", self.label));
+        let kernels = flavour.dir()?;
+        cache::create_dir(&kernels)?;
+        let parts = kernels.join(format!("{}.partial", self.label));
         cache::empty_dir(&parts)?;
         let unpacked = parts.join("unpacked");
         let mut version = String::new();
-        for package in suite.newest(self.packages, FLAVOUR)? {
+        for package in suite.newest(self.packages, flavour.suffix())? {
             suite.unpack(&package, &unpacked)?;
             version = package.version;
         }
         arrange(&unpacked, &parts)?;
-        let dir = kernels_dir()?.join(format!("{}-{version}", self.label));
+        let dir = kernels.join(format!("{}-{version}", self.label));
         cache::rename(&parts, &dir)?;
         Ok(self.installed(dir))
     }
@@ -140,10 +175,6 @@ fn newest(folders: Vec<String>, label: &str) -> Option<String> {
         .filter_map(|name| Some((version(&name)?, name)))
         .max_by(|(a, _), (b, _)| apt::compare_versions(a, b))
         .map(|(_, name)| name)
-}
-
-fn kernels_dir() -> Result<PathBuf> {
-    Ok(cache::dir()?.join("kernels"))
 }
 
 /// Keeps the image and the modules of an unpacked package, where we look for

@@ -11,6 +11,8 @@ mod host_tools;
 mod initramfs;
 mod kernels;
 mod qemu;
+mod reliability;
+mod soak;
 mod vm;
 mod workspace;
 
@@ -20,7 +22,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::{say, toolchain};
 
-use crate::{bench::BenchOptions, check::TestOptions, vm::VmOptions};
+use crate::{bench::BenchOptions, check::TestOptions, soak::SoakOptions, vm::VmOptions};
 
 /// Set up, build, run and test dropwatch.
 #[derive(Parser)]
@@ -60,6 +62,10 @@ enum Verb {
     /// the user's cache folder, perf installed. Fails only if dropwatch's account
     /// does not add up.
     Bench(BenchOptions),
+    /// Let dropwatch run while interfaces, namespaces, processes and other dropwatches come and go.
+    ///
+    /// Needs root and about one processor. Fails if memory grows, or an account is not exact.
+    Soak(SoakOptions),
     /// Build what is released: archive, deb, rpm, SBOM and their checksums, into target/dist.
     ///
     /// The first time, cargo-deb, cargo-generate-rpm and cargo-cyclonedx are built
@@ -97,6 +103,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => check::test(&options),
         Verb::Vm(options) => vm::vm(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Soak(options) => soak::soak(&options),
         Verb::Dist => dist::dist().map(|()| ExitCode::SUCCESS),
         Verb::Fixtures { label, from } => {
             fixtures::write(workspace::root(), &label, &from).map(|()| ExitCode::SUCCESS)

@@ -33,6 +33,8 @@ pub(crate) struct Machine {
     qemu: Child,
     lines: Receiver<String>,
     panic: Option<String>,
+    /// The release of its kernel, once it has booted.
+    pub(crate) release: String,
 }
 
 impl Machine {
@@ -40,17 +42,19 @@ impl Machine {
     /// to the file `out`.
     pub(crate) fn boot(
         label: &str,
+        cpus: u32,
         image: &Path,
         initramfs: &Path,
         out: Option<&Path>,
     ) -> Result<Self> {
         for attempt in 1..=BOOT_ATTEMPTS {
-            let mut machine = Self::start(image, initramfs, out)?;
+            let mut machine = Self::start(cpus, image, initramfs, out)?;
             let started = Instant::now();
             match machine.wait_until_ready() {
                 Ok(release) => {
                     let time = started.elapsed().as_secs_f32();
                     say::progress(format!("{label}: {release} booted in {time:.1} s"));
+                    machine.release = release;
                     return Ok(machine);
                 }
                 Err(error) => {
@@ -77,8 +81,8 @@ impl Machine {
         }
     }
 
-    fn start(image: &Path, initramfs: &Path, out: Option<&Path>) -> Result<Self> {
-        let mut qemu = command(image, initramfs, out)
+    fn start(cpus: u32, image: &Path, initramfs: &Path, out: Option<&Path>) -> Result<Self> {
+        let mut qemu = command(cpus, image, initramfs, out)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -88,6 +92,7 @@ impl Machine {
             qemu,
             lines: read_lines(console),
             panic: None,
+            release: String::new(),
         })
     }
 
@@ -137,7 +142,7 @@ impl Drop for Machine {
     }
 }
 
-fn command(image: &Path, initramfs: &Path, out: Option<&Path>) -> Command {
+fn command(cpus: u32, image: &Path, initramfs: &Path, out: Option<&Path>) -> Command {
     // The machine ends with xtask, however that ends.
     let mut qemu = Command::new("setpriv");
     qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
@@ -146,8 +151,7 @@ fn command(image: &Path, initramfs: &Path, out: Option<&Path>) -> Command {
         // has garbage in the flags: 6 of 16 boots of 6.12 panicked on it,
         // none of 15 without.
         .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"])
-        // Two CPUs, because what is kept per CPU must work.
-        .args(["-smp", "2", "-m", "2048"])
+        .args(["-smp", &cpus.to_string(), "-m", "2048"])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-serial"]);
     match out {

@@ -1,7 +1,7 @@
 //! `vm`: the scenarios, or a command, in each of the real kernels.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     env::consts::ARCH,
     fs,
     path::{Path, PathBuf},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use xtask::{
     say,
     toolchain::{self, Toolchain},
@@ -23,9 +23,9 @@ use crate::{
     counts::Counts,
     host_tools, initramfs,
     initramfs::Job,
-    kernels::{Installed, KERNELS, Kernel},
+    kernels::{Flavour, Installed, KERNELS, Kernel},
     qemu::Machine,
-    workspace,
+    reliability, workspace,
 };
 
 /// For everything that one kernel has to do.
@@ -33,6 +33,28 @@ const JOB_TIME: Duration = Duration::from_secs(15 * 60);
 
 /// Machines at the same time.
 const JOBS: usize = 2;
+
+/// Two processors, because what is kept per processor must work.
+const CPUS: u32 = 2;
+
+impl ValueEnum for Flavour {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Cloud, Self::Generic]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
+/// A kernel, and the machine that it runs in.
+pub(crate) struct Guest {
+    /// As in the names of tests: `6.1`, `6.1-generic`, `6.1x4` with four processors.
+    label: String,
+    kernel: Installed,
+    flavour: Flavour,
+    cpus: u32,
+}
 
 /// Options of `cargo xtask vm`.
 #[derive(Args)]
@@ -48,6 +70,18 @@ pub(crate) struct VmOptions {
     /// Machines to run at the same time.
     #[arg(long, value_name = "N", default_value_t = JOBS)]
     jobs: usize,
+
+    /// Processors of each machine; for several numbers, each kernel is booted with each.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [CPUS])]
+    cpus: Vec<u32>,
+
+    /// Which of Debian's builds of the kernels.
+    #[arg(long, value_name = "NAME", default_value = Flavour::Cloud.name())]
+    flavour: Flavour,
+
+    /// Write the counts into docs/reliability.md.
+    #[arg(long, conflicts_with_all = ["exec", "filter"])]
+    report: bool,
 
     /// Run a shell command in the guest instead of the scenarios.
     ///
@@ -69,66 +103,100 @@ pub(crate) struct VmOptions {
 
 /// Runs what the options ask for, and closes with the count of the tests.
 pub(crate) fn vm(options: &VmOptions) -> Result<ExitCode> {
-    let kernels = chosen_kernels(&options.kernel)?;
+    let guests = chosen_guests(options)?;
     if let Some(command) = &options.exec {
-        return exec(options, command, &kernels);
+        return exec(options, command, &guests);
     }
     let toolchain = toolchain::ensure()?;
     let filter = options.filter.as_deref();
-    let counts = scenarios(&kernels, options.jobs, filter, &toolchain)?;
+    let (counts, rows) = scenarios(&guests, options.jobs, filter, &toolchain)?;
+    if options.report {
+        reliability::merge_rows("matrix", &rows)?;
+    }
     say::result(counts.to_string());
     Ok(ExitCode::from(u8::from(!counts.is_success())))
 }
 
 /// Runs every scenario in every kernel.
 pub(crate) fn all(toolchain: &Toolchain) -> Result<Counts> {
-    scenarios(&provision_all()?, JOBS, None, toolchain)
+    let (counts, _) = scenarios(&provision_all()?, JOBS, None, toolchain)?;
+    Ok(counts)
 }
 
 /// Brings the tools and every kernel.
-pub(crate) fn provision_all() -> Result<Vec<Installed>> {
-    provision(KERNELS)
+pub(crate) fn provision_all() -> Result<Vec<Guest>> {
+    provision(KERNELS, Flavour::Cloud, &[CPUS])
 }
 
-fn chosen_kernels(labels: &[String]) -> Result<Vec<Installed>> {
-    if labels.is_empty() {
-        return provision_all();
+fn chosen_guests(options: &VmOptions) -> Result<Vec<Guest>> {
+    let (flavour, cpus) = (options.flavour, &options.cpus);
+    if options.kernel.is_empty() {
+        return provision(KERNELS, flavour, cpus);
     }
-    let kernels = labels.iter().map(|label| Kernel::named(label));
-    provision(kernels.collect::<Result<Vec<_>>>()?)
+    let kernels = options.kernel.iter().map(|label| Kernel::named(label));
+    provision(kernels.collect::<Result<Vec<_>>>()?, flavour, cpus)
 }
 
-fn provision(kernels: impl IntoIterator<Item = &'static Kernel>) -> Result<Vec<Installed>> {
+fn provision(
+    kernels: impl IntoIterator<Item = &'static Kernel>,
+    flavour: Flavour,
+    cpus: &[u32],
+) -> Result<Vec<Guest>> {
     ensure!(
         ARCH == "x86_64",
         "the VM tests run x86-64 kernels and programs; this machine is {ARCH}"
     );
     host_tools::ensure_vm()?;
-    kernels.into_iter().map(Kernel::ensure).collect()
+    let mut guests = Vec::new();
+    for kernel in kernels {
+        for cpus in cpus {
+            guests.push(Guest::new(kernel.ensure(flavour)?, flavour, *cpus));
+        }
+    }
+    Ok(guests)
 }
 
-fn exec(options: &VmOptions, command: &str, kernels: &[Installed]) -> Result<ExitCode> {
+impl Guest {
+    fn new(kernel: Installed, flavour: Flavour, cpus: u32) -> Self {
+        let mut label = kernel.label.to_owned();
+        if flavour != Flavour::Cloud {
+            label += &format!("-{}", flavour.name());
+        }
+        if cpus != CPUS {
+            label += &format!("x{cpus}");
+        }
+        Self {
+            label,
+            kernel,
+            flavour,
+            cpus,
+        }
+    }
+}
+
+fn exec(options: &VmOptions, command: &str, guests: &[Guest]) -> Result<ExitCode> {
     let job = Job {
         script: command.to_owned(),
         files: extra_files(&options.extra)?,
     };
-    let single = kernels.len() == 1;
-    let statuses = in_each(kernels, options.jobs, |kernel| {
+    let single = guests.len() == 1;
+    let statuses = in_each(guests, options.jobs, |guest| {
         let out = options.out.as_ref().map(|out| match single {
             true => out.clone(),
-            false => PathBuf::from(format!("{}.{}", out.display(), kernel.label)),
+            false => PathBuf::from(format!("{}.{}", out.display(), guest.label)),
         });
-        run_job(kernel, &job, out.as_deref(), |line| match single {
+        let each_line = |line: &str| match single {
             true => say::result(line),
-            false => say::result(format!("{}: {line}", kernel.label)),
-        })
+            false => say::result(format!("{}: {line}", guest.label)),
+        };
+        run_job(guest, &job, out.as_deref(), each_line).map(|(status, _)| status)
     });
     let mut failed = false;
-    for (kernel, status) in kernels.iter().zip(statuses) {
+    for (guest, status) in guests.iter().zip(statuses) {
         match status {
             Ok(0) => continue,
-            Ok(status) => say::progress(format!("{}: exit status {status}", kernel.label)),
-            Err(error) => say::progress(format!("{}: {error:#}", kernel.label)),
+            Ok(status) => say::progress(format!("{}: exit status {status}", guest.label)),
+            Err(error) => say::progress(format!("{}: {error:#}", guest.label)),
         }
         failed = true;
     }
@@ -146,12 +214,13 @@ fn extra_files(paths: &[PathBuf]) -> Result<Vec<(String, &Path)>> {
     Ok(files)
 }
 
+/// The counts of all, and a row of the matrix for each.
 fn scenarios(
-    kernels: &[Installed],
+    guests: &[Guest],
     jobs: usize,
     filter: Option<&str>,
     toolchain: &Toolchain,
-) -> Result<Counts> {
+) -> Result<(Counts, Vec<String>)> {
     let dropwatch = build::release("dropwatch", "dropwatch", toolchain)?;
     let runner = build::release("dropwatch-tests", "scenarios", toolchain)?;
     let filter = filter.map(shell_word).unwrap_or_default();
@@ -162,22 +231,30 @@ fn scenarios(
             ("/bin/scenarios".to_owned(), &runner),
         ],
     };
-    let mut total = Counts::default();
-    let outcomes = in_each(kernels, jobs, |kernel| run_scenarios(kernel, &job));
-    for (kernel, outcome) in kernels.iter().zip(outcomes) {
-        total += outcome.unwrap_or_else(|error| {
-            say::result(format!("test {}/machine ... FAILED", kernel.label));
-            say::result(format!("{error:#}"));
-            Counts::FAILED
-        });
+    let (mut total, mut rows) = (Counts::default(), Vec::new());
+    let outcomes = in_each(guests, jobs, |guest| run_scenarios(guest, &job));
+    for (guest, outcome) in guests.iter().zip(outcomes) {
+        match outcome {
+            Ok((counts, row)) => {
+                total += counts;
+                rows.push(row);
+            }
+            Err(error) => {
+                say::result(format!("test {}/machine ... FAILED", guest.label));
+                say::result(format!("{error:#}"));
+                total += Counts::FAILED;
+            }
+        }
     }
-    Ok(total)
+    Ok((total, rows))
 }
 
-fn run_scenarios(kernel: &Installed, job: &Job<'_>) -> Result<Counts> {
+fn run_scenarios(guest: &Guest, job: &Job<'_>) -> Result<(Counts, String)> {
     let mut counts = None;
-    let status = run_job(kernel, job, None, |line| {
-        say::result(labelled(kernel.label, line));
+    let mut tally = Tally::default();
+    let (status, release) = run_job(guest, job, None, |line| {
+        say::result(labelled(&guest.label, line));
+        tally.note(line);
         counts = Counts::of_scenarios(line).or(counts);
     })?;
     let counts = counts.with_context(|| {
@@ -187,7 +264,63 @@ fn run_scenarios(kernel: &Installed, job: &Job<'_>) -> Result<Counts> {
         status == 0 || counts.failed > 0,
         "no scenario failed, but the runner's exit status is {status}"
     );
-    Ok(counts)
+    Ok((counts, tally.row(&release, guest)))
+}
+
+/// What is told apart in the matrix: hook and buffer, and what belongs to neither.
+const COLUMNS: [&str; 5] = [
+    "tracepoint/ring",
+    "tracepoint/perf",
+    "kprobe/ring",
+    "kprobe/perf",
+    "",
+];
+
+/// Outcomes of the tests of a machine.
+#[derive(Default)]
+struct Tally {
+    columns: BTreeMap<usize, Counts>,
+    failed: Vec<String>,
+}
+
+impl Tally {
+    fn note(&mut self, line: &str) {
+        let Some((name, outcome)) = line
+            .strip_prefix("test ")
+            .and_then(|test| test.split_once(" ... "))
+        else {
+            return;
+        };
+        let Some(column) = COLUMNS.iter().position(|way| name.starts_with(way)) else {
+            return;
+        };
+        let counts = self.columns.entry(column).or_default();
+        *counts += match outcome {
+            "ok" => Counts::PASSED,
+            "FAILED" => {
+                self.failed.push(format!("`{name}`"));
+                Counts::FAILED
+            }
+            _ => Counts::SKIPPED,
+        };
+    }
+
+    fn row(&self, release: &str, guest: &Guest) -> String {
+        let mut cells = vec![release.to_owned(), guest.cpus.to_string()];
+        cells.push(guest.flavour.name().to_owned());
+        for column in 0..COLUMNS.len() {
+            let counts = self.columns.get(&column).copied().unwrap_or_default();
+            cells.push(match counts.skipped {
+                0 => format!("{}", counts.passed),
+                skipped => format!("{} ({skipped})", counts.passed),
+            });
+        }
+        cells.push(match self.failed.is_empty() {
+            true => "none".to_owned(),
+            false => self.failed.join(", "),
+        });
+        format!("| {} |", cells.join(" | "))
+    }
 }
 
 /// `test NAME ... ok` becomes `test KERNEL/NAME ... ok`.
@@ -198,31 +331,35 @@ fn labelled(label: &str, line: &str) -> String {
     }
 }
 
+/// The exit status of a job, and the release of the kernel that ran it.
 fn run_job(
-    kernel: &Installed,
+    guest: &Guest,
     job: &Job<'_>,
     out: Option<&Path>,
     each_line: impl FnMut(&str),
-) -> Result<i32> {
+) -> Result<(i32, String)> {
     // Several xtasks may run at the same time.
-    let name = format!("vm/{}-{}.cpio", kernel.label, process::id());
+    let name = format!("vm/{}-{}.cpio", guest.label, process::id());
     let initramfs = workspace::target_dir()?.join(name);
-    initramfs::write(&initramfs, kernel, job)?;
-    let booted = Machine::boot(kernel.label, &kernel.image(), &initramfs, out);
+    initramfs::write(&initramfs, &guest.kernel, job)?;
+    let image = guest.kernel.image();
+    let booted = Machine::boot(&guest.label, guest.cpus, &image, &initramfs, out);
     let removed = fs::remove_file(&initramfs);
-    let status = booted?.finish(JOB_TIME, each_line)?;
+    let machine = booted?;
+    let release = machine.release.clone();
+    let status = machine.finish(JOB_TIME, each_line)?;
     removed.with_context(|| format!("removing {}", initramfs.display()))?;
-    Ok(status)
+    Ok((status, release))
 }
 
-/// Calls `run` for each kernel, `jobs` at a time; results in the order of the
-/// kernels.
+/// Calls `run` for each guest, `jobs` at a time; results in the order of the
+/// guests.
 fn in_each<T: Send>(
-    kernels: &[Installed],
+    guests: &[Guest],
     jobs: usize,
-    run: impl Fn(&Installed) -> Result<T> + Sync,
+    run: impl Fn(&Guest) -> Result<T> + Sync,
 ) -> Vec<Result<T>> {
-    let waiting: VecDeque<_> = kernels.iter().enumerate().collect();
+    let waiting: VecDeque<_> = guests.iter().enumerate().collect();
     let waiting = Mutex::new(waiting);
     let results = Mutex::new(Vec::new());
     let locked = "no thread panics while it holds the lock";
@@ -231,8 +368,8 @@ fn in_each<T: Send>(
             scope.spawn(|| {
                 loop {
                     let next = waiting.lock().expect(locked).pop_front();
-                    let Some((index, kernel)) = next else { break };
-                    let result = run(kernel);
+                    let Some((index, guest)) = next else { break };
+                    let result = run(guest);
                     results.lock().expect(locked).push((index, result));
                 }
             });
@@ -256,6 +393,25 @@ mod tests {
         assert_eq!(labelled("6.1", "test udp ... ok"), "test 6.1/udp ... ok");
         assert_eq!(labelled("6.1", "test run failed"), "6.1: test run failed");
         assert_eq!(labelled("6.1", "detail"), "6.1: detail");
+    }
+
+    #[test]
+    fn outcomes_by_hook_and_buffer() {
+        let mut tally = Tally::default();
+        for line in [
+            "test tracepoint/ring/udp ... ok",
+            "test tracepoint/ring/tcp ... ok",
+            "test kprobe/perf/udp ... ignored, no module",
+            "test agree/udp ... FAILED",
+            "a detail",
+        ] {
+            tally.note(line);
+        }
+        let counts = |column| tally.columns.get(&column).map(ToString::to_string);
+        assert_eq!(counts(0).as_deref(), Some("2 passed, 0 failed, 0 skipped"));
+        assert_eq!(counts(3).as_deref(), Some("0 passed, 0 failed, 1 skipped"));
+        assert_eq!(counts(4).as_deref(), Some("0 passed, 1 failed, 0 skipped"));
+        assert_eq!(tally.failed, ["`agree/udp`"]);
     }
 
     #[test]

@@ -1,0 +1,50 @@
+//! `soak`: minutes in which everything around dropwatch comes and goes.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use xtask::{command, say, toolchain};
+
+use crate::{build, host_tools, reliability};
+
+/// Options of `cargo xtask soak`.
+#[derive(Args)]
+pub(crate) struct SoakOptions {
+    /// How long.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    minutes: u64,
+    /// Another one is another order of scenarios, flags and signals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Write the figures into docs/reliability.md.
+    #[arg(long)]
+    report: bool,
+}
+
+/// Runs it, and prints what it came to.
+pub(crate) fn soak(options: &SoakOptions) -> Result<ExitCode> {
+    let toolchain = toolchain::ensure()?;
+    host_tools::ensure_live()?;
+    let dropwatch = build::release("dropwatch", "dropwatch", &toolchain)?;
+    let soak = build::release("dropwatch-tests", "soak", &toolchain)?;
+    let mut run = if command::is_root() {
+        Command::new(&soak)
+    } else {
+        let mut sudo = Command::new(command::sudo(&soak.display().to_string())?);
+        sudo.arg(&soak);
+        sudo
+    };
+    run.arg("--dropwatch").arg(&dropwatch);
+    run.args(["--minutes", &options.minutes.to_string()]);
+    run.args(["--seed", &options.seed.to_string()]);
+    say::progress(format!("{} minutes", options.minutes));
+    let output = run.stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("starting {}", soak.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    say::result(text.trim_end());
+    if options.report && output.status.success() {
+        reliability::replace("soak", &text)?;
+    }
+    Ok(ExitCode::from(u8::from(!output.status.success())))
+}
