@@ -23,6 +23,7 @@ use crate::{
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
+    disable_version_flag = true,
     subcommand_help_heading = "Other views",
     override_usage = "dropwatch [OPTIONS]\n       dropwatch <COMMAND> [OPTIONS]"
 )]
@@ -45,6 +46,10 @@ pub struct Cli {
         help_heading = "Output"
     )]
     pub color: ColorChoice,
+
+    /// Print the version; with --verbose also what identifies the eBPF object
+    #[arg(short = 'V', long)]
+    pub version: bool,
 }
 
 impl Cli {

@@ -6,6 +6,7 @@ use std::{io::Write as _, process::ExitCode};
 use anyhow::Result;
 use clap::Parser as _;
 use dropwatch::{
+    bpf,
     cli::{Cli, Command},
     color,
     config::{Config, Question},
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
     heap::give_back_large_blocks();
     let cli = Cli::parse();
     color::choose(cli.color);
+    if cli.version {
+        return print_version(cli.verbosity());
+    }
     start_logging(cli.verbosity());
     match &cli.command {
         Some(Command::Explain(args)) => answer(Explain::new(&args.what), |explain| {
@@ -47,6 +51,17 @@ fn answer<T>(command: Result<T>, run: impl FnOnce(T) -> Result<ExitCode>) -> Exi
         Ok(Ok(status)) => status,
         Ok(Err(error)) => fail(&error, ExitCode::FAILURE),
         Err(error) => fail(&error, ExitCode::from(WRONG_USAGE)),
+    }
+}
+
+fn print_version(verbosity: u8) -> ExitCode {
+    let mut text = concat!("dropwatch ", env!("CARGO_PKG_VERSION"), "\n").to_owned();
+    if verbosity > 0 {
+        text += &format!("eBPF object: {}\n", bpf::identity());
+    }
+    match output::print(text) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, ExitCode::FAILURE),
     }
 }
 

@@ -28,6 +28,7 @@ use super::{
     filters::LiveMaps,
     groups::{self, GroupReader},
     layout::{self, Globals, TracepointLayout},
+    object::OBJECT,
     transport::{PerfTransport, RingTransport, Transport},
     value_size,
 };
@@ -40,9 +41,6 @@ use crate::{
     preflight,
     shared_flag::SharedFlag,
 };
-
-/// The eBPF object, embedded at build time.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf"));
 
 /// Stacks that the stack-trace map holds. A stack whose place is taken goes
 /// into its record instead.

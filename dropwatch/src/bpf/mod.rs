@@ -6,6 +6,7 @@ mod filters;
 mod groups;
 pub mod layout;
 mod loader;
+mod object;
 mod transport;
 mod value_size;
 
@@ -14,4 +15,5 @@ pub use filters::LiveMaps;
 pub use groups::GroupReader;
 pub use layout::names_receiver;
 pub use loader::{KernelSide, StackReader, has_ring_buffer, load};
+pub use object::identity;
 pub use transport::Transport;

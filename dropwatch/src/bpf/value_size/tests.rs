@@ -1,7 +1,4 @@
-use super::*;
-
-/// The eBPF object as it is built.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/dropwatch-ebpf"));
+use super::{super::object::OBJECT, *};
 
 #[test]
 fn only_the_size_of_a_stack_changes() {
