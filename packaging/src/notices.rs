@@ -159,6 +159,28 @@ fn output(command: &mut Command) -> Result<String> {
 mod tests {
     use super::*;
 
+    /// Each crate that the workspace asks for by name has a reason in ARCHITECTURE.md.
+    #[test]
+    fn dependencies_are_justified() {
+        let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+        let text = fs::read_to_string(metadata.workspace_root.join("ARCHITECTURE.md")).unwrap();
+        let (_, table) = text.split_once("## Dependencies").unwrap();
+        let cells = table.lines().filter_map(|line| line.split('|').nth(1));
+        let cells: String = cells.collect::<Vec<_>>().join(" ");
+        let mut named: BTreeSet<&str> = cells
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_')
+            .collect();
+        // `netlink-packet-core, -route` stands for two.
+        named.extend(["netlink-packet-route", "netlink-packet-sock-diag"]);
+        let dependencies = metadata.packages.iter().flat_map(|it| &it.dependencies);
+        let from_registry = dependencies.filter(|it| it.path.is_none());
+        let missing: BTreeSet<&str> = from_registry
+            .map(|it| it.name.as_str())
+            .filter(|name| !named.contains(name))
+            .collect();
+        assert_eq!(missing, BTreeSet::new());
+    }
+
     #[test]
     fn what_is_linked_is_named_and_what_only_builds_is_not() {
         let text = collect().unwrap();

@@ -13,7 +13,7 @@ use xtask::{
     toolchain::{self, Toolchain},
 };
 
-use crate::{build, counts::Counts, dist, host_tools, vm, workspace};
+use crate::{build, counts::Counts, deny, dist, host_tools, vm, workspace};
 
 /// Options of `cargo xtask test`.
 #[derive(Args)]
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     ("unit and golden tests", unit_tests),
     ("live tests", live_tests),
     ("packages", dist::test),
+    ("dependencies", deny::test),
 ];
 
 const VM_STEP: Step = ("VM tests", vm::all);

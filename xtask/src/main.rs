@@ -5,6 +5,7 @@ mod build;
 mod check;
 mod counts;
 mod cpio;
+mod deny;
 mod dist;
 mod fixtures;
 mod host_tools;
@@ -66,6 +67,11 @@ enum Verb {
     ///
     /// Needs root and about one processor. Fails if memory grows, or an account is not exact.
     Soak(SoakOptions),
+    /// Check where dependencies come from, their licences, and known vulnerabilities.
+    ///
+    /// What is allowed is in deny.toml. The first time, cargo-deny is built into the
+    /// user's cache folder.
+    Deny,
     /// Build what is released: archive, deb, rpm, SBOM and their checksums, into target/dist.
     ///
     /// The first time, cargo-deb, cargo-generate-rpm and cargo-cyclonedx are built
@@ -103,6 +109,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => check::test(&options),
         Verb::Vm(options) => vm::vm(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Deny => deny::deny(),
         Verb::Soak(options) => soak::soak(&options),
         Verb::Dist => dist::dist().map(|()| ExitCode::SUCCESS),
         Verb::Fixtures { label, from } => {

@@ -1,0 +1,52 @@
+//! `deny`: where the dependencies come from, under which licences, and what is known of them.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use xtask::{cache, cargo_tool::CargoTool, command, say, toolchain::Toolchain};
+
+use crate::{counts::Counts, workspace};
+
+const CARGO_DENY: CargoTool = CargoTool {
+    name: "cargo-deny",
+    version: "0.20.2",
+    flags: &["--no-default-features"],
+    is_optimised: false,
+};
+
+/// What needs nothing but the crates themselves.
+const CHECKS: [&str; 3] = ["bans", "licenses", "sources"];
+
+/// Checks the dependencies against deny.toml; known vulnerabilities only if their database can be
+/// fetched.
+pub(crate) fn deny() -> Result<ExitCode> {
+    check()?;
+    if let Err(error) = command::output(cargo_deny()?.args(["fetch", "db"])) {
+        say::progress(format!(
+            "known vulnerabilities were NOT looked up, their database can't be fetched: {error:#}"
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
+    command::run(cargo_deny()?.args(["check", "--disable-fetch", "advisories"]))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// As a step of the tests: whose outcome is the same on every day.
+pub(crate) fn test(_: &Toolchain) -> Result<Counts> {
+    check().map(|()| Counts::PASSED)
+}
+
+fn check() -> Result<()> {
+    {
+        let _lock = cache::lock()?;
+        CARGO_DENY.install()?;
+    }
+    command::run(cargo_deny()?.arg("check").args(CHECKS))
+}
+
+fn cargo_deny() -> Result<Command> {
+    let program = CARGO_DENY.find()?.context("cargo-deny is not there")?;
+    let mut deny = Command::new(program);
+    deny.arg("--locked").current_dir(workspace::root());
+    Ok(deny)
+}
