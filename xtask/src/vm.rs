@@ -119,7 +119,9 @@ pub(crate) fn vm(options: &VmOptions) -> Result<ExitCode> {
 
 /// Runs every scenario in every kernel.
 pub(crate) fn all(toolchain: &Toolchain) -> Result<Counts> {
-    let (counts, _) = scenarios(&provision_all()?, JOBS, None, toolchain)?;
+    let (counts, rows) = scenarios(&provision_all()?, JOBS, None, toolchain)?;
+    say::progress("rows of the matrix in docs/reliability.md:");
+    rows.into_iter().for_each(say::progress);
     Ok(counts)
 }
 
