@@ -34,6 +34,8 @@ const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 946
 const FLOOD: usize = 2000;
 /// Where the floods go to.
 const CLOSED: u16 = 40_900;
+/// Where they come from.
+const SENDER: u16 = 40_901;
 
 /// Processes that live for a moment, each round.
 const PROCESSES: usize = 20;
@@ -94,6 +96,8 @@ pub struct Report {
 struct Resident {
     flags: &'static str,
     account: Account,
+    /// Lines about floods.
+    flood_lines: u64,
     samples: Vec<Sample>,
 }
 
@@ -144,8 +148,8 @@ impl Running {
         Ok(())
     }
 
-    /// Ends it; gives back the lines about floods, too.
-    fn stop(self) -> Result<(Resident, u64)> {
+    /// Ends it.
+    fn stop(self) -> Result<Resident> {
         self.dropwatch.signal(Signal::SIGINT)?;
         let ended = self.dropwatch.wait(SOON)?;
         ended.expect_status(0).context(self.flags)?;
@@ -153,24 +157,28 @@ impl Running {
         let Ok(lines) = self.reader.join() else {
             bail!("the reader of `{}` failed", self.flags);
         };
-        let resident = Resident {
+        Ok(Resident {
             flags: self.flags,
             account,
+            flood_lines: lines?,
             samples: self.samples,
-        };
-        Ok((resident, lines?))
+        })
     }
 }
 
 /// Reads all lines, and counts those about floods.
 fn read(stdout: ChildStdout) -> Result<u64> {
-    let text = format!(":{CLOSED} ");
-    let json = format!("\"dport\":{CLOSED},");
+    let text = format!(" 10.77.0.2:{SENDER} > 10.77.0.1:{CLOSED} ");
+    let json = [
+        format!("\"sport\":{SENDER},"),
+        format!("\"dport\":{CLOSED},"),
+    ];
     let mut count = 0;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("reading a line")?;
         ensure!(!line.contains('\x1b'), "a line that controls a terminal");
-        count += u64::from(line.contains(&text) || line.contains(&json));
+        let is_flood = line.contains(&text) || json.iter().all(|part| line.contains(part));
+        count += u64::from(is_flood);
     }
     Ok(count)
 }
@@ -241,15 +249,7 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(String)) -> Result<Report> {
     // What is on its way arrives.
     thread::sleep(Duration::from_secs(1));
     for running in running {
-        let (resident, lines) = running.stop()?;
-        let printed = resident.account.printed > 0;
-        ensure!(
-            !printed || resident.account.lost > 0 || lines == report.flooded,
-            "`{}`: {lines} lines for floods of {}",
-            resident.flags,
-            report.flooded
-        );
-        report.residents.push(resident);
+        report.residents.push(running.stop()?);
     }
     Ok(report)
 }
@@ -350,7 +350,7 @@ fn churn(home: &World, rng: &mut Rng) -> Result<()> {
 
 fn flood(home: &World) -> Result<()> {
     home.peer.run(|| {
-        let from = v4([10, 77, 0, 2], 40_901);
+        let from = v4([10, 77, 0, 2], SENDER);
         traffic::udp(from, v4([10, 77, 0, 1], CLOSED), FLOOD, 100).map(drop)
     })
 }
@@ -364,6 +364,14 @@ impl Report {
         let mut passed = Vec::new();
         for resident in &self.residents {
             resident.account.check().context(resident.flags)?;
+            let is_complete = resident.account.printed > 0 && resident.account.lost == 0;
+            ensure!(
+                !is_complete || resident.flood_lines == self.flooded,
+                "`{}`: {} lines for floods of {}",
+                resident.flags,
+                resident.flood_lines,
+                self.flooded
+            );
             passed.push(resident.account.passed());
             let [first, last] = resident.ends();
             ensure!(
