@@ -243,7 +243,12 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(String)) -> Result<Report> {
         if told.elapsed() > Duration::from_secs(60) {
             told = Instant::now();
             let minutes = start.elapsed().as_secs() / 60;
-            tell(format!("{minutes} min: {} rounds", report.rounds));
+            let memory = running.iter().filter_map(|running| running.samples.last());
+            let memory: Vec<u64> = memory.map(|sample| sample.rss).collect();
+            tell(format!(
+                "{minutes} min: {} rounds, memory {memory:?} KiB",
+                report.rounds
+            ));
         }
     }
     // What is on its way arrives.
