@@ -51,6 +51,14 @@ const PACKAGES: &[Tool] = &[
     ("fish", "fish"),
 ];
 
+/// What libFuzzer is built with.
+const FUZZ: &[Tool] = &[("c++", "g++")];
+
+/// Installs what fuzzing lacks.
+pub(crate) fn ensure_fuzz() -> Result<()> {
+    ensure(&[FUZZ])
+}
+
 /// Installs what the tests of packages lack.
 pub(crate) fn ensure_packages() -> Result<()> {
     ensure(&[PACKAGES])

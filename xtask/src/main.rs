@@ -8,6 +8,7 @@ mod cpio;
 mod deny;
 mod dist;
 mod fixtures;
+mod fuzz;
 mod host_tools;
 mod initramfs;
 mod kernels;
@@ -23,7 +24,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::{say, toolchain};
 
-use crate::{bench::BenchOptions, check::TestOptions, soak::SoakOptions, vm::VmOptions};
+use crate::{
+    bench::BenchOptions, check::TestOptions, fuzz::FuzzOptions, soak::SoakOptions, vm::VmOptions,
+};
 
 /// Set up, build, run and test dropwatch.
 #[derive(Parser)]
@@ -67,6 +70,11 @@ enum Verb {
     ///
     /// Needs root and about one processor. Fails if memory grows, or an account is not exact.
     Soak(SoakOptions),
+    /// Look for bytes that break what reads bytes of others, by coverage and with AddressSanitizer.
+    ///
+    /// The targets are in fuzz/. Fails with the name of a file that breaks one. The first
+    /// time, cargo-fuzz is built into the user's cache folder.
+    Fuzz(FuzzOptions),
     /// Check where dependencies come from, their licences, and known vulnerabilities.
     ///
     /// What is allowed is in deny.toml. The first time, cargo-deny is built into the
@@ -109,6 +117,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Test(options) => check::test(&options),
         Verb::Vm(options) => vm::vm(&options),
         Verb::Bench(options) => bench::bench(&options),
+        Verb::Fuzz(options) => fuzz::fuzz(&options),
         Verb::Deny => deny::deny(),
         Verb::Soak(options) => soak::soak(&options),
         Verb::Dist => dist::dist().map(|()| ExitCode::SUCCESS),
