@@ -188,6 +188,7 @@ pub(super) fn beside_bpftrace(stage: &Stage<'_>) -> Result<Outcome> {
         command
             .args(["-e", &program])
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .context("starting bpftrace")?,
     );
