@@ -43,9 +43,15 @@ pub(super) fn low_memlock(stage: &Stage<'_>) -> Result<Outcome> {
     let world = world_of_drops()?;
     let lifts = r#"ulimit -l 64; exec "$0" "$@""#;
     played(stage.in_shell(lifts, &world, &[]), &world)?;
-    let may_not = r#"ulimit -l 64; exec setpriv --bounding-set=-sys_resource \
-                     --inh-caps=-sys_resource "$0" "$@""#;
-    let command = stage.in_shell(may_not, &world, &[]);
+    let may_not = |limits: &str| {
+        let script = format!(
+            r#"{limits}; exec setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource "$0" "$@""#
+        );
+        stage.in_shell(&script, &world, &[])
+    };
+    // As far as anybody may.
+    played(may_not("ulimit -H -l 262144; ulimit -S -l 64"), &world)?;
+    let command = may_not("ulimit -l 64");
     if stage.kernel < MEMORY_BY_CGROUP {
         let ended = Dropwatch::spawn_command(command)?.wait(WITHIN)?;
         one_line(

@@ -25,6 +25,7 @@ pub(crate) const ALL: &[(&str, Check)] = &[
         least_file_capabilities,
     ),
     ("privileges/not_enough", not_enough),
+    ("privileges/serve_answers_this_host_only", serve_is_local),
 ];
 
 /// Numbers of capabilities, `include/uapi/linux/capability.h`.
@@ -132,6 +133,29 @@ fn not_enough(path: &Path) -> Result<Outcome> {
         output.status
     );
     ensure!(said.contains("CAP_PERFMON"), "{said}");
+    Ok(Outcome::Passed)
+}
+
+/// Unless it is told otherwise, nobody reaches it from elsewhere.
+fn serve_is_local(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let netns = drops.netns();
+    let mut dropwatch = drops.within(|| Dropwatch::spawn(path, &["serve", "--netns", &netns]))?;
+    dropwatch.wait_ready()?;
+    let mut listening = Vec::new();
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let path = format!("/proc/{}/net/{table}", dropwatch.pid());
+        // A kernel without IPv6 has two of them.
+        let sockets = fs::read_to_string(path).unwrap_or_default();
+        let addresses = sockets.lines().skip(1);
+        listening
+            .extend(addresses.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned)));
+    }
+    // 127.0.0.1:9466, the address in the order of the processor.
+    let address = u32::from_ne_bytes([127, 0, 0, 1]);
+    let wanted = format!("{address:08X}:{:04X}", 9466);
+    ensure!(listening == [wanted], "it listens at {listening:?}");
+    dropwatch.stop()?.expect_status(0)?;
     Ok(Outcome::Passed)
 }
 
