@@ -20,6 +20,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
+    bpf_objects::Objects,
     dropwatch::{Account, Dropwatch, Ended},
     kernel::{self, Kernel},
     line::Line,
@@ -113,10 +114,24 @@ impl Fault {
             let reason = "it changes the machine: `cargo xtask vm --filter faults` has some";
             return Outcome::Ignored(reason.to_owned());
         }
-        match (self.play)(stage) {
+        match self.play_and_look(stage) {
             Ok(outcome) => outcome,
             Err(error) => Outcome::Failed(format!("{error:#}")),
         }
+    }
+
+    /// Provokes it. Where nobody else uses eBPF, the kernel then has to hold what it held before.
+    fn play_and_look(&self, stage: &Stage<'_>) -> Result<Outcome> {
+        let before = Objects::all()?;
+        let outcome = (self.play)(stage)?;
+        if stage.own_machine {
+            // It removes them when it finds the time.
+            wait_until(
+                "what was loaded has to go",
+                || Ok(Objects::all()? == before),
+            )?;
+        }
+        Ok(outcome)
     }
 }
 
