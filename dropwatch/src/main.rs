@@ -104,9 +104,10 @@ fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {
 /// Diagnostics on standard error: warnings, with `-v` what is done and why and
 /// the eBPF side's, with `-vv` also what only developers need.
 fn start_logging(verbose: u8) {
+    // What aya warns of is in the error that follows, or nothing to worry about.
     let default = match verbose {
-        0 => "warn",
-        1 => "warn,dropwatch=info,dropwatch_ebpf=debug",
+        0 => "warn,aya::sys=error",
+        1 => "warn,aya::sys=error,dropwatch=info,dropwatch_ebpf=debug",
         _ => "info,dropwatch=debug,dropwatch_ebpf=debug",
     };
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 use aya::{EbpfError, maps::MapError, programs::ProgramError, sys::SyscallError};
 use rustix::{
-    process::{Resource, Rlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CapabilitySet, capabilities},
 };
 
@@ -82,7 +82,7 @@ pub fn kprobes_available(root: &Path) -> Result<()> {
 }
 
 /// Lifts the limit on locked memory, against which kernels before 5.11 count
-/// eBPF maps.
+/// eBPF maps; where that is refused, as far as it may be lifted.
 ///
 /// # Errors
 /// The kernel refuses (`CAP_SYS_RESOURCE`).
@@ -91,19 +91,29 @@ pub fn raise_memlock_limit() -> Result<()> {
         current: None,
         maximum: None,
     };
-    setrlimit(Resource::Memlock, unlimited).context("lifting the limit on locked memory")
+    let lifted = setrlimit(Resource::Memlock, unlimited);
+    if lifted.is_err() {
+        let now = getrlimit(Resource::Memlock);
+        let most = Rlimit {
+            current: now.maximum,
+            ..now
+        };
+        // Anybody may do that.
+        setrlimit(Resource::Memlock, most).ok();
+    }
+    lifted.context("lifting the limit on locked memory")
 }
 
 /// Adds to an error of the `bpf` system call what usually causes it.
 pub fn explain_bpf_error(error: Error) -> Error {
+    let refused;
     let advice = match raw_os_error(&error) {
         Some(errno::ENOSYS) => {
             "this kernel was built without eBPF (CONFIG_BPF_SYSCALL); it can't be traced with it"
         }
         Some(errno::EPERM) => {
-            "the kernel refuses: CAP_BPF and CAP_PERFMON (or root) are needed, a container may \
-             take them away, and on kernels before 5.11 the limit on locked memory may be too low \
-             (ulimit -l)"
+            refused = refusal(getrlimit(Resource::Memlock).current);
+            &refused
         }
         Some(errno::EINVAL) => {
             "the kernel does not take the program; it may be locked down (see \
@@ -115,6 +125,21 @@ pub fn explain_bpf_error(error: Error) -> Error {
         _ => return error,
     };
     anyhow!("{advice} ({error:#})")
+}
+
+/// What to do where the kernel refuses, with this limit on locked memory in bytes; `None` is no limit.
+fn refusal(limit: Option<u64>) -> String {
+    let capabilities =
+        "CAP_BPF and CAP_PERFMON (or root) are needed, a container may take them away";
+    match limit {
+        None => format!("the kernel refuses: {capabilities}"),
+        Some(bytes) => format!(
+            "the kernel refuses: {capabilities}, and kernels before 5.11 count eBPF maps against the \
+             limit on locked memory, here {} KiB: raise it (ulimit -l unlimited), or give \
+             CAP_SYS_RESOURCE",
+            bytes >> 10
+        ),
+    }
 }
 
 /// Errno values, `include/uapi/asm-generic/errno-base.h` and `errno.h`.
@@ -194,6 +219,8 @@ mod tests {
             .to_string()
         };
         assert!(error(errno::EPERM).contains("CAP_BPF"));
+        assert!(refusal(Some(64 << 10)).contains("here 64 KiB: raise it (ulimit -l unlimited)"));
+        assert!(!refusal(None).contains("ulimit"));
         assert!(error(errno::ENOSYS).contains("CONFIG_BPF_SYSCALL"));
         assert!(!error(rustix::io::Errno::BUSY.raw_os_error()).contains("CAP_BPF"));
     }

@@ -201,6 +201,9 @@ fn print_all(
             return Ok(Ended::Whole);
         };
         input.update(filters)?;
+        if let Some(step) = input.clock_step() {
+            log::warn!("{}: {step}", input.name());
+        }
         if let Some(record) = input.record() {
             let fate = printer.take(&record, filters, input.utc_offset_s());
             runs.count(input.run(), fate, record.packets());

@@ -6,8 +6,9 @@ mod serving;
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs::OpenOptions,
     io::IsTerminal as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use dropwatch_common::{config::RangeKind, event::present, limit::RateLimit};
 use jiff::tz::TimeZone;
-use rustix::system::uname;
+use rustix::{fs::OFlags, system::uname};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -276,7 +277,15 @@ pub fn list_reasons(config: &Config) -> Result<()> {
 
 fn create_ready_file(config: &Config) -> Result<()> {
     if let Some(path) = &config.ready_file {
-        fs::write(path, "").with_context(|| format!("creating --ready-file {}", path.display()))?;
+        // In a folder that others share, a link would lead to where they want it to, and a pipe
+        // would wait for its reader. What is in a file that is there stays.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+            .open(path)
+            .with_context(|| format!("creating --ready-file {}", path.display()))?;
     }
     Ok(())
 }

@@ -29,6 +29,30 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// Makes `path`, whose processes get so many bytes together and no swap.
+    pub fn with_memory(path: &str, bytes: u64) -> Result<Self> {
+        let cgroup = Self::new(path)?;
+        let above = cgroup.path.ancestors().skip(1);
+        let mut above: Vec<&Path> = above
+            .take_while(|dir| dir.join("cgroup.procs").exists())
+            .collect();
+        // From the top, for each folder gives to those below it what it has itself.
+        above.reverse();
+        for folder in above {
+            let file = folder.join("cgroup.subtree_control");
+            fs::write(&file, "+memory").with_context(|| format!("writing {}", file.display()))?;
+        }
+        for (name, bytes) in [("memory.max", bytes), ("memory.swap.max", 0)] {
+            let file = cgroup.path.join(name);
+            // Kernels without swap have no limit of it.
+            if file.exists() {
+                fs::write(&file, bytes.to_string())
+                    .with_context(|| format!("writing {}", file.display()))?;
+            }
+        }
+        Ok(cgroup)
+    }
+
     /// Its folder.
     #[must_use]
     pub fn path(&self) -> &Path {

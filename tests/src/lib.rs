@@ -3,8 +3,10 @@
 //! [`scenario`] is the table that says what is dropped and what dropwatch has to print;
 //! [`run`] plays it against running dropwatch processes; the other modules are its tools.
 
+pub mod bpf_objects;
 pub mod cgroup;
 pub mod dropwatch;
+pub mod faults;
 pub mod filters;
 pub mod floods;
 mod frames;
@@ -21,6 +23,7 @@ pub mod run;
 pub mod scenario;
 pub mod server;
 pub mod shapes;
+pub mod small_disk;
 pub mod soak;
 pub mod stand_in;
 pub mod summary;

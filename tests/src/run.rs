@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     dropwatch::{Dropwatch, Ended},
+    faults::{FAULTS, Stage as FaultStage},
     filters::{self, FILTERS, Filter, Stage},
     floods::{self, FLOODS, Flood},
     judge::{Judge, comparable},
@@ -101,6 +102,8 @@ pub struct Runner {
     pub filters: Vec<String>,
     /// A scenario that can't be set up for want of a module has failed.
     pub strict: bool,
+    /// The machine is here for the tests alone: they may set its clock, and stop its processors.
+    pub own_machine: bool,
     /// The running kernel.
     pub kernel: Kernel,
     /// The kernel's own record of drops, where it can be had.
@@ -118,6 +121,7 @@ impl Runner {
         names.extend(self.filters().map(|(way, filter)| filter_name(way, filter)));
         names.extend(self.floods().map(|(way, flood)| flood_name(way, flood)));
         names.push(COUNTERS.to_owned());
+        names.extend(FAULTS.iter().map(|fault| fault_name(fault.name)));
         names
     }
 
@@ -161,6 +165,21 @@ impl Runner {
         self.run_floods(&mut tell);
         if self.selects(COUNTERS) {
             tell(COUNTERS.to_owned(), losses::check(&self.dropwatch).into());
+        }
+        self.run_faults(&mut tell);
+    }
+
+    fn run_faults(&self, tell: &mut dyn FnMut(String, Outcome)) {
+        let stage = FaultStage {
+            dropwatch: &self.dropwatch,
+            kernel: self.kernel,
+            own_machine: self.own_machine,
+        };
+        for fault in FAULTS {
+            let name = fault_name(fault.name);
+            if self.selects(&name) {
+                tell(name, fault.play(&stage));
+            }
         }
     }
 
@@ -727,6 +746,10 @@ fn wait_for(mut complete: impl FnMut() -> bool) {
 
 fn filter_name(way: &Way, filter: &Filter) -> String {
     format!("{way}/filter_{}", filter.name)
+}
+
+fn fault_name(name: &str) -> String {
+    format!("faults/{name}")
 }
 
 fn flood_name(way: &Way, flood: &Flood) -> String {

@@ -32,6 +32,9 @@ const UNITS: &[Tool] = &[("systemd-analyze", "systemd"), ("strace", "strace")];
 /// What they read files of packets with.
 const PACKETS: &[Tool] = &[("tshark", "tshark"), ("tcpdump", "tcpdump")];
 
+/// What sees drops beside dropwatch.
+const TRACERS: &[Tool] = &[("perf", "linux-perf"), ("bpftrace", "bpftrace")];
+
 /// What runs virtual machines, or goes into them.
 const VM: &[Tool] = &[
     ("qemu-system-x86_64", "qemu-system-x86"),
@@ -66,7 +69,7 @@ pub(crate) fn ensure_packages() -> Result<()> {
 
 /// Installs the packages of the programs that the live tests lack.
 pub(crate) fn ensure_live() -> Result<()> {
-    ensure(&[LIVE, TERMINAL, UNITS, PACKETS])
+    ensure(&[LIVE, TERMINAL, UNITS, PACKETS, TRACERS])
 }
 
 /// The folder with Debian's `prometheus` and `promtool`. Installed, the package would start a

@@ -22,6 +22,7 @@ const PROGRAMS: &[&str] = &[
     "tc",
     "nft",
     "modprobe",
+    "setpriv",
     // Servers whose packets are dropped; the second is redis-server by another name.
     "dnsmasq",
     "redis-check-rdb",

@@ -227,7 +227,7 @@ fn scenarios(
     let runner = build::release("dropwatch-tests", "scenarios", toolchain)?;
     let filter = filter.map(shell_word).unwrap_or_default();
     let job = Job {
-        script: format!("exec scenarios --strict {filter}\n"),
+        script: format!("exec scenarios --strict --own-machine {filter}\n"),
         files: vec![
             ("/bin/dropwatch".to_owned(), &dropwatch),
             ("/bin/scenarios".to_owned(), &runner),

@@ -1,7 +1,8 @@
 //! From configuration to attached programs.
 
 use std::{
-    fs,
+    fs::File,
+    io::{Read as _, Seek as _},
     os::fd::{AsFd as _, AsRawFd as _},
     path::Path,
 };
@@ -92,6 +93,8 @@ struct Attached {
     point: &'static AttachPoint,
     program: &'static str,
     link: Option<Link>,
+    /// What the kernel tells of the program; `None` where that can't be read.
+    info: Option<File>,
 }
 
 enum Link {
@@ -470,6 +473,8 @@ impl KernelSide {
             .program_mut(name)
             .ok_or_else(|| anyhow!("the eBPF object has no program {name}"))?;
         let link = attach(program).map_err(|error| preflight::explain_bpf_error(error.into()))?;
+        let fd = program.fd().context("reading a program's descriptor")?;
+        let info = open_info(fd.as_fd().as_raw_fd());
         if let Ok(info) = program.info() {
             tell_size(name, &info);
         }
@@ -477,6 +482,7 @@ impl KernelSide {
             point,
             program: name,
             link: Some(link),
+            info,
         })
     }
 
@@ -556,18 +562,12 @@ impl KernelSide {
     }
 
     fn recursion_misses(&self, wanted: impl Fn(Hook) -> bool) -> Result<u64> {
-        let mut misses = 0;
-        for attached in self
-            .attached
-            .iter()
+        let attached = self.attached.iter();
+        attached
             .filter(|attached| wanted(attached.point.hook))
-        {
-            if let Some(program) = self.ebpf.program(attached.program) {
-                let fd = program.fd().context("reading a program's descriptor")?;
-                misses += recursion_misses(fd.as_fd().as_raw_fd())?;
-            }
-        }
-        Ok(misses)
+            .filter_map(|attached| attached.info.as_ref())
+            .map(recursion_misses)
+            .sum()
     }
 
     /// The diagnostics of the eBPF side.
@@ -650,21 +650,34 @@ fn attach_kprobe(program: &mut Program, target: &str) -> Result<KProbeLinkId, Pr
     program.attach(target, 0)
 }
 
-/// What the kernel tells of a program in the descriptor's `fdinfo`
-/// (`bpf_prog_show_fdinfo` in `kernel/bpf/syscall.c`).
-fn recursion_misses(fd: i32) -> Result<u64> {
+/// Opens what the kernel tells of the program with this descriptor, while it may be opened. A run
+/// goes on without it.
+fn open_info(fd: i32) -> Option<File> {
     let path = format!("/proc/self/fdinfo/{fd}");
-    let info = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    File::open(&path)
+        .inspect_err(|error| {
+            log::warn!(
+                "opening {path}: {error}; drops that the kernel skips will not be in the account"
+            );
+        })
+        .ok()
+}
+
+/// How often the kernel skipped a program (`bpf_prog_show_fdinfo` in `kernel/bpf/syscall.c`).
+fn recursion_misses(mut file: &File) -> Result<u64> {
+    let mut info = String::new();
+    file.rewind()
+        .and_then(|()| file.read_to_string(&mut info))
+        .context("reading what the kernel tells of a program")?;
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"));
-    match line {
-        Some(count) => count
-            .trim()
+    line.map_or(Ok(0), |count| {
+        let count = count.trim();
+        count
             .parse()
-            .with_context(|| format!("parsing {path}")),
-        None => Ok(0),
-    }
+            .with_context(|| format!("recursion_misses of a program: {count}"))
+    })
 }
 
 impl StackReader {

@@ -3,7 +3,7 @@
 
 mod cache;
 mod class;
-mod clock;
+pub(crate) mod clock;
 pub mod container;
 mod direction;
 pub(crate) mod files;
@@ -94,7 +94,9 @@ impl Enricher {
     /// modules that were loaded, and names that have changed.
     pub fn begin_batch(&mut self) {
         self.now = Instant::now();
-        self.clock.sample();
+        if let Some(step) = self.clock.sample() {
+            log::warn!("{step}");
+        }
         self.locations.refresh();
         self.host.refresh();
     }

@@ -10,9 +10,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    enrich::reason::ReasonNames,
+    enrich::{clock, reason::ReasonNames},
     filter::RecordFilters,
-    record::DropRecord,
+    record::{DropRecord, DropTime},
     recording::{About, Damage, Reader, ReasonName, Step, Tally},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Input {
     state: State,
     /// Which names of drop reasons the filters know: of which section, and how many of them.
     reasons: Option<(u64, u32, u64)>,
+    /// The run of the last drop, and its time.
+    last: Option<(u64, DropTime)>,
 }
 
 /// How far an input is.
@@ -79,6 +81,7 @@ pub(super) fn open(files: &[PathBuf]) -> Result<Vec<Input>> {
             damaged: Vec::new(),
             state: State::Searching,
             reasons: None,
+            last: None,
         }
     };
     Ok(runs.into_values().map(input).collect())
@@ -125,6 +128,13 @@ impl Input {
     /// The drop that waits.
     pub(super) fn record(&self) -> Option<DropRecord<'_>> {
         self.reader()?.record()
+    }
+
+    /// Whether the clock was set between the drop before and the one that waits.
+    pub(super) fn clock_step(&mut self) -> Option<clock::Step> {
+        let now = (self.run(), self.record()?.time);
+        let (run, before) = self.last.replace(now)?;
+        (run == now.0).then(|| clock::Step::between(before, now.1))?
     }
 
     /// Local time minus UTC in seconds, where and when that was recorded.

@@ -21,6 +21,7 @@ usage: scenarios [OPTIONS] [FILTER]...
   --hooks LIST            tracepoint,kprobe or one of them [default: both]
   --buffers LIST          ring,perf or one of them [default: both]
   --strict                a missing kernel module is a failure
+  --own-machine           tests may set the clock, and stop processors
   --learn                 no dropwatch: show what the kernel itself records
   --list                  show the names of the tests";
 
@@ -85,6 +86,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
         ways: Vec::new(),
         filters: Vec::new(),
         strict: false,
+        own_machine: false,
         kernel: Kernel::running()?,
         oracle: None,
     };
@@ -99,6 +101,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
             "--hooks" => hooks = value()?,
             "--buffers" => buffers = value()?,
             "--filter" => runner.filters.push(value()?),
+            "--own-machine" => runner.own_machine = true,
             "--strict" => runner.strict = true,
             "--learn" => learn = true,
             "--list" => list = true,

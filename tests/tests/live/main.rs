@@ -138,6 +138,7 @@ impl Scenarios {
             ways: ways.collect(),
             filters: Vec::new(),
             strict: false,
+            own_machine: false,
             kernel: Kernel(0, 0),
             // Opened now, for it needs a process with one thread.
             oracle: if args.list || !geteuid().is_root() {

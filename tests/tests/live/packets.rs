@@ -13,9 +13,9 @@ use dropwatch_tests::{
     dropwatch::{Account, Dropwatch, Ended},
     pcapng::{self, Capture},
     run::Outcome,
+    small_disk::SmallDisk,
     traffic::{self, v4},
 };
-use nix::mount::{MsFlags, mount, umount};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -368,34 +368,10 @@ fn closed_pipe(path: &Path) -> Result<Outcome> {
     ends_without_a_word(dropwatch)
 }
 
-/// A file system without much room.
-struct Small(TempDir);
-
-impl Small {
-    fn new() -> Result<Self> {
-        let folder = tempfile::tempdir().context("making a folder")?;
-        mount(
-            Some("none"),
-            folder.path(),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("size=64k"),
-        )
-        .context("mounting a small file system")?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        umount(self.0.path()).ok();
-    }
-}
-
 fn full_disk(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
-    let small = Small::new()?;
-    let file = small.0.path().join("drops.pcapng");
+    let small = SmallDisk::new()?;
+    let file = small.path().join("drops.pcapng");
     let mut dropwatch = Dropwatch::spawn_command(writing(path, &drops, &file, &[]))?;
     dropwatch.wait_ready()?;
     drops.make(500)?;

@@ -19,13 +19,20 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("privileges/lines", lines),
     ("privileges/summary", summary),
     ("privileges/without_root", without_root),
+    ("privileges/file_capabilities", file_capabilities),
+    (
+        "privileges/least_file_capabilities",
+        least_file_capabilities,
+    ),
     ("privileges/not_enough", not_enough),
+    ("privileges/serve_answers_this_host_only", serve_is_local),
 ];
 
 /// Numbers of capabilities, `include/uapi/linux/capability.h`.
 const DAC_READ_SEARCH: u32 = 2;
 const SYS_PTRACE: u32 = 19;
 const SYSLOG: u32 = 34;
+const PERFMON: u32 = 38;
 const BPF: u32 = 39;
 
 /// What may be left of root's capabilities.
@@ -66,6 +73,55 @@ fn without_root(path: &Path) -> Result<Outcome> {
     still_works(&drops, dropwatch)
 }
 
+/// The same where the capabilities are the file's, as `setcap` gives them: the kernel then keeps
+/// the process's files in `/proc` for root.
+fn file_capabilities(path: &Path) -> Result<Outcome> {
+    let all = [DAC_READ_SEARCH, SYS_PTRACE, SYSLOG, PERFMON, BPF];
+    let (drops, _dir, dropwatch) = with_file_capabilities(path, &all)?;
+    still_works(&drops, dropwatch)
+}
+
+/// With the two that it can't do without, names of functions are missing, and no drop is.
+fn least_file_capabilities(path: &Path) -> Result<Outcome> {
+    let (drops, _dir, dropwatch) = with_file_capabilities(path, &[PERFMON, BPF])?;
+    drops.make(7)?;
+    let ended = dropwatch.stop()?;
+    ended.expect_status(0)?;
+    let account = ended.account()?;
+    ensure!(account.printed == 7, "{account:?}: {}", ended.stderr);
+    Ok(Outcome::Passed)
+}
+
+/// Starts a copy of the program with these capabilities as another user.
+fn with_file_capabilities(
+    path: &Path,
+    capabilities: &[u32],
+) -> Result<(Drops, TempDir, Dropwatch)> {
+    let drops = Drops::new()?;
+    let (dir, copy) = copy_for_all(path)?;
+    let all: u64 = capabilities.iter().map(|number| 1 << number).sum();
+    let [low, high] = [all as u32, (all >> 32) as u32];
+    // `struct vfs_cap_data` of the second revision, in force at once, nothing inheritable
+    // (`include/uapi/linux/capability.h`).
+    let words = [0x0200_0001, low, 0, high, 0].map(u32::to_le_bytes);
+    rustix::fs::setxattr(
+        &copy,
+        "security.capability",
+        words.as_flattened(),
+        rustix::fs::XattrFlags::empty(),
+    )
+    .context("giving the file its capabilities")?;
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(copy)
+        .args(drops.filter());
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    dropwatch.wait_ready()?;
+    gives_up(&dropwatch)?;
+    Ok((drops, dir, dropwatch))
+}
+
 /// Without the capability to look at packets there is one line that names it.
 fn not_enough(path: &Path) -> Result<Outcome> {
     let (_dir, copy) = copy_for_all(path)?;
@@ -77,6 +133,29 @@ fn not_enough(path: &Path) -> Result<Outcome> {
         output.status
     );
     ensure!(said.contains("CAP_PERFMON"), "{said}");
+    Ok(Outcome::Passed)
+}
+
+/// Unless it is told otherwise, nobody reaches it from elsewhere.
+fn serve_is_local(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let netns = drops.netns();
+    let mut dropwatch = drops.within(|| Dropwatch::spawn(path, &["serve", "--netns", &netns]))?;
+    dropwatch.wait_ready()?;
+    let mut listening = Vec::new();
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let path = format!("/proc/{}/net/{table}", dropwatch.pid());
+        // A kernel without IPv6 has two of them.
+        let sockets = fs::read_to_string(path).unwrap_or_default();
+        let addresses = sockets.lines().skip(1);
+        listening
+            .extend(addresses.filter_map(|line| line.split_whitespace().nth(1).map(str::to_owned)));
+    }
+    // 127.0.0.1:9466, the address in the order of the processor.
+    let address = u32::from_ne_bytes([127, 0, 0, 1]);
+    let wanted = format!("{address:08X}:{:04X}", 9466);
+    ensure!(listening == [wanted], "it listens at {listening:?}");
+    dropwatch.stop()?.expect_status(0)?;
     Ok(Outcome::Passed)
 }
 
