@@ -7,7 +7,10 @@
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
-use nix::libc;
+use nix::{
+    libc,
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+};
 
 // `include/uapi/linux/bpf.h`.
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -47,8 +50,14 @@ pub(crate) fn drop_all(interface: &str) -> Result<OwnedFd> {
         instructions: DROP_ALL.as_ptr(),
         licence: c"GPL".as_ptr(),
     };
+    // Before 5.11 programs count as locked memory. Only while this one is loaded: what is tested has
+    // to lift the limit itself.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
     // SAFETY: the pointers are valid for the call.
-    let program = unsafe { bpf(BPF_PROG_LOAD, &load) }.context("loading an XDP program")?;
+    let program = unsafe { bpf(BPF_PROG_LOAD, &load) };
+    setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
+    let program = program.context("loading an XDP program")?;
     let link = Link {
         program: program.as_raw_fd(),
         interface: nix::net::if_::if_nametoindex(interface)?,

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// For everything that one kernel has to do.
-const JOB_TIME: Duration = Duration::from_secs(15 * 60);
+const JOB_TIME: Duration = Duration::from_secs(40 * 60);
 
 /// Machines at the same time.
 const JOBS: usize = 2;
