@@ -8,6 +8,7 @@
 use std::{ffi::c_char, io, os::fd::AsRawFd as _, os::fd::OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use zerocopy::FromZeros;
 
 use super::interfaces::STATISTICS;
 
@@ -61,6 +62,7 @@ struct StringSet {
 }
 
 /// `struct ethtool_gstrings` with room for the strings.
+#[derive(FromZeros)]
 #[repr(C)]
 struct Strings {
     command: u32,
@@ -70,6 +72,7 @@ struct Strings {
 }
 
 /// `struct ethtool_stats` with room for the numbers.
+#[derive(FromZeros)]
 #[repr(C)]
 struct Numbers {
     command: u32,
@@ -117,10 +120,10 @@ impl Drivers {
             return Err(io::Error::other(format!("{count} counters")));
         }
         let len = u32::try_from(count).map_err(io::Error::other)?;
-        let mut strings: Box<Strings> = zeroed();
+        let mut strings = zeroed::<Strings>()?;
         (strings.command, strings.set, strings.len) = (ETHTOOL_GSTRINGS, ETH_SS_STATS, len);
         self.ask(interface, &mut *strings)?;
-        let mut numbers: Box<Numbers> = zeroed();
+        let mut numbers = zeroed::<Numbers>()?;
         (numbers.command, numbers.len) = (ETHTOOL_GSTATS, len);
         self.ask(interface, &mut *numbers)?;
         // Between the two the driver has changed: no name fits its number for sure.
@@ -169,9 +172,8 @@ impl Drivers {
 }
 
 /// Megabytes that are not on the stack, of which the kernel only provides what is written.
-fn zeroed<T: Command>() -> Box<T> {
-    // SAFETY: all commands consist of numbers, for which zero is a value.
-    unsafe { Box::<T>::new_zeroed().assume_init() }
+fn zeroed<T: FromZeros>() -> io::Result<Box<T>> {
+    T::new_box_zeroed().map_err(|_too_large| io::ErrorKind::OutOfMemory.into())
 }
 
 /// The text of a name, which need not end with 0.
