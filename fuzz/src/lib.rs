@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser as _, ValueEnum as _};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, ValueEnum as _};
 use dropwatch::{
     account::Account,
     btf::Btf,
@@ -59,6 +59,8 @@ const MAX_OUTPUT: usize = 128 << 10;
 
 thread_local! {
     static KERNEL: RefCell<Enricher> = RefCell::new(enricher());
+    // Built once: that takes longer than to read a command line.
+    static COMMAND: RefCell<Command> = RefCell::new(Cli::command());
     static TEXTS: Texts = Texts::load().expect("the texts that are built in");
     static FILE: RefCell<NamedTempFile> = RefCell::new(file());
 }
@@ -314,24 +316,26 @@ pub fn flags(bytes: &[u8]) {
         return;
     }
     let words = ["dropwatch"].into_iter().chain(text.lines());
-    match Cli::try_parse_from(words).map(Config::new) {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => drop(error.to_string()),
-        Err(error) => drop(error.to_string()),
-    }
+    let matches = COMMAND.with_borrow_mut(|command| command.try_get_matches_from_mut(words));
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => {
+            black_box(Config::new(cli).map_or_else(|error| error.to_string(), |_| String::new()))
+        }
+        Err(error) => black_box(error.to_string()),
+    };
 }
 
 /// Words and lines that are to be explained or located.
 pub fn explain(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
+    if bytes.len() < 64 {
+        // As long as what anybody mistypes; it compares with all there is.
+        TEXTS.with(|texts| black_box(texts.nearest(&text)).len());
+    }
     for line in text.lines() {
         black_box((function_of(line), Frame::parse(line), BuildId::parse(line)));
         TEXTS.with(|texts| {
             black_box(texts.reasons_matching(line));
-            // As long as what anybody mistypes; the distance of words is square.
-            if line.len() < 64 {
-                black_box(texts.nearest(line));
-            }
             match Query::parse(line) {
                 Some(Query::Drop(place)) => {
                     black_box(place.reason.and_then(|reason| texts.reason(reason)));
