@@ -378,7 +378,7 @@ impl Report {
                 self.flooded
             );
             passed.push(resident.account.passed());
-            let [first, last] = resident.ends();
+            let [_, first, last] = resident.tenths();
             ensure!(
                 last.descriptors == first.descriptors && last.bpf == first.bpf,
                 "`{}`: {first:?} became {last:?}",
@@ -399,16 +399,17 @@ impl Report {
 }
 
 impl Resident {
-    /// In the second tenth, for the first is to warm up, and in the last one.
-    fn ends(&self) -> [Sample; 2] {
+    /// In the second, the sixth and the last tenth. Up to the sixth it warms up: each cache of names
+    /// grows until it is full, and is emptied then.
+    fn tenths(&self) -> [Sample; 3] {
         let tenth = (self.samples.len() / 10).max(1);
-        let second = self.samples.iter().skip(tenth).take(tenth);
+        let in_tenth = |number: usize| self.samples.iter().skip(tenth * number).take(tenth);
         let last = self.samples.iter().rev().take(tenth);
-        [typical(second), typical(last)]
+        [typical(in_tenth(1)), typical(in_tenth(5)), typical(last)]
     }
 
     fn growth(&self) -> f64 {
-        let [first, last] = self.ends();
+        let [_, first, last] = self.tenths();
         last.rss as f64 / first.rss as f64 - 1.0
     }
 }
@@ -445,21 +446,22 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "| `dropwatch` | its drops | lost | MB at first | at last | growth | descriptors | maps and programs |"
+            "| `dropwatch` | its drops | lost | MB in the 2nd tenth | in the 6th | in the last | growth since the 6th | descriptors | maps and programs |"
         )?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|")?;
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|--:|")?;
         for resident in &self.residents {
-            let [first, last] = resident.ends();
+            let [early, first, last] = resident.tenths();
             let both = |first: u64, last: u64| match first == last {
                 true => first.to_string(),
                 false => format!("{first}, {last}"),
             };
             writeln!(
                 f,
-                "| `{}` | {} | {} | {:.1} | {:.1} | {:+.1} % | {} | {} |",
+                "| `{}` | {} | {} | {:.1} | {:.1} | {:.1} | {:+.1} % | {} | {} |",
                 resident.flags,
                 resident.account.passed(),
                 resident.account.lost,
+                early.rss as f64 / 1024.0,
                 first.rss as f64 / 1024.0,
                 last.rss as f64 / 1024.0,
                 resident.growth() * 100.0,
