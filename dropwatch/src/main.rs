@@ -97,7 +97,13 @@ fn run(config: &Config) -> Result<ExitCode> {
 }
 
 fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {
-    output::say(&format_args!("{error:#}"));
+    if log::log_enabled!(log::Level::Debug) {
+        // With the verifier's log, which has many.
+        let text = format!("{error:#}");
+        text.lines().for_each(|line| output::say(&line));
+    } else {
+        output::say(&format_args!("{error:#}"));
+    }
     status
 }
 
@@ -117,7 +123,7 @@ fn start_logging(verbose: u8) {
                 _ => "",
             };
             progress::erase();
-            writeln!(buffer, "dropwatch: {level}{}", record.args())
+            writeln!(buffer, "dropwatch: {level}{}", output::Plain(record.args()))
         })
         .init();
 }

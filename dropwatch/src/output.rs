@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt::{self, Write as _},
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Write as _},
     os::{
@@ -237,7 +237,24 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<Reader> {
 pub fn say(what: &impl fmt::Display) {
     progress::erase();
     // Nobody is left to tell if standard error is closed.
-    drop(writeln!(io::stderr(), "dropwatch: {what}"));
+    drop(writeln!(io::stderr(), "dropwatch: {}", Plain(what)));
+}
+
+/// Text with nothing in it that could control a terminal or begin another line: others choose names
+/// of files, namespaces and control groups. Quotes and backslashes stay as they are.
+pub struct Plain<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for Plain<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in self.0.to_string().chars() {
+            match character {
+                '\'' | '"' | '\\' => f.write_char(character)?,
+                // Leaves visible characters alone.
+                _ => write!(f, "{}", character.escape_debug())?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Opens standard output anew where it is a pipe or terminal.
@@ -296,6 +313,16 @@ mod tests {
         output.sink = Sink::Direct(File::open("/dev/null").unwrap());
         let text = text.join().unwrap().unwrap();
         (output, text)
+    }
+
+    #[test]
+    fn what_is_said_controls_no_terminal() {
+        let said = |text: &str| Plain(text).to_string();
+        for text in ["plain 'words' \"and\" a\\b", "café 北京"] {
+            assert_eq!(said(text), text);
+        }
+        let shown = said("/\u{1b}[31mX\u{202e}\n\u{9b}\u{2066}\r");
+        assert_eq!(shown, r"/\u{1b}[31mX\u{202e}\n\u{9b}\u{2066}\r");
     }
 
     #[test]
