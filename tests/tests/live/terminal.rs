@@ -1,11 +1,14 @@
 //! Lines on a terminal: color, and the line that says that nothing was dropped.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, thread, time::Duration};
 
 use anyhow::{Result, ensure};
 use dropwatch_tests::{
+    dropwatch::Dropwatch,
     run::Outcome,
     tmux::{PROMPT, Tmux},
+    traffic::{self, v4},
+    world::run_command,
 };
 
 use crate::checks::{Check, Drops};
@@ -18,7 +21,11 @@ pub(crate) const ALL: &[(&str, Check)] = &[
         progress_is_for_terminals,
     ),
     ("terminal/color", color),
+    ("terminal/hostile_names", hostile_names),
 ];
+
+/// A color, a way to write backwards, the end of a line: what a process or an interface may be called.
+const HOSTILE: &str = "a\u{1b}[31m\u{202e}\nb";
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -41,6 +48,50 @@ fn end(tmux: &Tmux) -> Result<String> {
     tmux.wait_until("the shell's prompt", SOON, |screen| {
         screen.trim_end().ends_with(PROMPT)
     })
+}
+
+/// Names that others choose come as visible ASCII in each view, in lines of their own only.
+fn hostile_names(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    // White space is refused in names of interfaces.
+    let interface = HOSTILE.replace('\n', "");
+    drops.within(|| {
+        run_command("ip link set lo down")?;
+        run_command(&format!("ip link set lo name '{interface}'"))?;
+        run_command(&format!("ip link set '{interface}' up"))
+    })?;
+    let netns = drops.netns();
+    for flags in [
+        &["--fields", "all"][..],
+        &["--output", "json"],
+        &["--counters", "--no-stack"],
+        &["summary", "--by", "reason,comm,if"],
+        &["summary", "--by", "comm,if", "--output", "json"],
+        &["summary", "--by", "stack", "--output", "folded"],
+        &["summary", "--by", "stack", "--output", "svg"],
+    ] {
+        let args = [flags, &["--netns", &netns]].concat();
+        let mut dropwatch = Dropwatch::spawn(path, &args)?;
+        dropwatch.wait_ready()?;
+        drops.within(|| {
+            fs::write("/proc/thread-self/comm", HOSTILE)?;
+            let local = |port| v4([127, 0, 0, 1], port);
+            traffic::udp(local(40500), local(9), 2, 10).map(drop)
+        })?;
+        thread::sleep(Duration::from_millis(300));
+        let ended = dropwatch.stop()?;
+        ended.expect_status(0)?;
+        for text in [&ended.stdout, &ended.stderr] {
+            let is_plain = |byte: u8| byte == b'\n' || (b' '..=b'~').contains(&byte);
+            ensure!(text.bytes().all(is_plain), "{flags:?}: {text:?}");
+            ensure!(!text.contains("\nb "), "{flags:?}: {text:?}");
+        }
+        if !flags.contains(&"stack") {
+            // It is there all the same.
+            ensure!(ended.stdout.contains("[31m"), "{flags:?}: {}", ended.stdout);
+        }
+    }
+    Ok(Outcome::Passed)
 }
 
 /// The line comes, makes room for a drop, comes again, and is gone at the end.
