@@ -51,12 +51,14 @@ pub(crate) fn drop_all(interface: &str) -> Result<OwnedFd> {
         licence: c"GPL".as_ptr(),
     };
     // Before 5.11 programs count as locked memory. Only while this one is loaded: what is tested has
-    // to lift the limit itself.
+    // to lift the limit itself. Where it may not be lifted, the kernel is hardly that old.
     let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
-    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
+    let is_lifted = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
     // SAFETY: the pointers are valid for the call.
     let program = unsafe { bpf(BPF_PROG_LOAD, &load) };
-    setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
+    if is_lifted {
+        setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
+    }
     let program = program.context("loading an XDP program")?;
     let link = Link {
         program: program.as_raw_fd(),
