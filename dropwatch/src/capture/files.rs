@@ -195,10 +195,7 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
 fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => Ok(true),
-        Ok(_) => bail!(
-            "{} is no regular file; give another name, or remove it",
-            path.display()
-        ),
+        Ok(_) => bail!("{} is no regular file; give another name", path.display()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("looking at {}", path.display())),
     }
