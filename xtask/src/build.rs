@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::process::CommandExt,
     path::PathBuf,
-    process::{Command, ExitCode},
+    process::ExitCode,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -26,18 +26,8 @@ pub(crate) fn build() -> Result<()> {
 /// Builds dropwatch and becomes it.
 pub(crate) fn run(flags: &[String]) -> Result<ExitCode> {
     let binary = release("dropwatch", "dropwatch", &toolchain::ensure()?)?;
-    let mut dropwatch = if command::is_root() {
-        Command::new(&binary)
-    } else {
-        let by_hand = [binary.display().to_string()];
-        let by_hand = by_hand.iter().chain(flags).map(String::as_str);
-        let by_hand = by_hand.collect::<Vec<_>>().join(" ");
-        let mut sudo = Command::new(command::sudo(&by_hand)?);
-        sudo.arg(&binary);
-        sudo
-    };
     // exec() returns only if it fails.
-    let error = dropwatch.args(flags).exec();
+    let error = command::as_root(&binary, flags)?.exec();
     Err(error).with_context(|| format!("starting {}", binary.display()))
 }
 

@@ -43,6 +43,16 @@ impl CargoTool {
         Ok(program.is_file().then_some(program))
     }
 
+    /// The program, built if it is not there.
+    pub fn ensure(&self) -> Result<PathBuf> {
+        if self.find()?.is_none() {
+            let _lock = cache::lock()?;
+            self.install()?;
+        }
+        let program = self.find()?;
+        program.with_context(|| format!("{} is missing", self.name))
+    }
+
     /// Builds it, if it is not there. Call it with the cache locked.
     pub fn install(&self) -> Result<()> {
         if self.find()?.is_some() {

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -48,7 +48,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 /// The search path with `dir` in front.
-pub fn path_with(dir: &std::path::Path) -> Result<OsString> {
+pub fn path_with(dir: &Path) -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let dirs = std::iter::once(dir.to_path_buf()).chain(env::split_paths(&path));
     env::join_paths(dirs).with_context(|| format!("adding {} to PATH", dir.display()))
@@ -61,13 +61,30 @@ pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
 
+/// A command that runs `program` with `args` as root: through sudo, unless this is root.
+pub fn as_root(program: &Path, args: &[impl AsRef<OsStr>]) -> Result<Command> {
+    let mut command = Command::new(program);
+    command.args(args);
+    if is_root() {
+        return Ok(command);
+    }
+    let mut sudo = Command::new(sudo(&words(&command))?);
+    sudo.arg(program).args(args);
+    Ok(sudo)
+}
+
 /// Where sudo is, or that it is missing and what to run as root instead.
 pub fn sudo(instead: &str) -> Result<PathBuf> {
     find("sudo").with_context(|| format!("sudo is missing; run as root: {instead}"))
 }
 
-fn name(command: &Command) -> String {
+/// The program and its arguments, as one would type them.
+fn words(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
-    format!("`{}`", words.join(" "))
+    words.join(" ")
+}
+
+fn name(command: &Command) -> String {
+    format!("`{}`", words(command))
 }

@@ -2,8 +2,8 @@
 
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
-use xtask::{cache, cargo_tool::CargoTool, command, say, toolchain::Toolchain};
+use anyhow::Result;
+use xtask::{cargo_tool::CargoTool, command, say, toolchain::Toolchain};
 
 use crate::{counts::Counts, workspace};
 
@@ -37,16 +37,11 @@ pub(crate) fn test(_: &Toolchain) -> Result<Counts> {
 }
 
 fn check() -> Result<()> {
-    {
-        let _lock = cache::lock()?;
-        CARGO_DENY.install()?;
-    }
     command::run(cargo_deny()?.arg("check").args(CHECKS))
 }
 
 fn cargo_deny() -> Result<Command> {
-    let program = CARGO_DENY.find()?.context("cargo-deny is not there")?;
-    let mut deny = Command::new(program);
+    let mut deny = Command::new(CARGO_DENY.ensure()?);
     deny.arg("--locked").current_dir(workspace::root());
     Ok(deny)
 }

@@ -86,19 +86,14 @@ fn release(toolchain: &Toolchain) -> Result<Release> {
 
 fn ensure_tools() -> Result<()> {
     for tool in [CARGO_DEB, CARGO_GENERATE_RPM, CARGO_CYCLONEDX] {
-        if tool.find()?.is_none() {
-            let _lock = cache::lock()?;
-            tool.install()?;
-        }
+        tool.ensure()?;
     }
     Ok(())
 }
 
 /// A tool's program, to be run as cargo would run it.
 fn tool(tool: &CargoTool, verb: &str, time: &str) -> Result<Command> {
-    let program = tool.find()?;
-    let program = program.with_context(|| format!("{} is missing", tool.name))?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(tool.ensure()?);
     command
         .arg(verb)
         .env("SOURCE_DATE_EPOCH", time)

@@ -50,18 +50,14 @@ struct Outcome {
 
 /// Builds the targets, and runs one after the other.
 pub(crate) fn fuzz(options: &FuzzOptions) -> Result<ExitCode> {
-    toolchain::ensure()?;
+    let host = toolchain::ensure()?.host;
     host_tools::ensure_fuzz()?;
-    {
-        let _lock = cache::lock()?;
-        CARGO_FUZZ.install()?;
-    }
     let targets = targets(&options.target)?;
     build()?;
     say::result("| target | runs | runs/s | edges covered | MB at first | at last |");
     say::result("|---|--:|--:|--:|--:|--:|");
     for target in &targets {
-        let outcome = run(target, options)?;
+        let outcome = run(target, &host, options)?;
         say::result(format!(
             "| `{target}` | {} | {} | {} | {} | {} |",
             outcome.runs, outcome.per_second, outcome.covered, outcome.memory.0, outcome.memory.1
@@ -102,8 +98,7 @@ fn targets(wanted: &[String]) -> Result<Vec<String>> {
 
 fn build() -> Result<()> {
     say::progress("building the targets (the first time takes minutes)");
-    let program = CARGO_FUZZ.find()?.context("cargo-fuzz is not there")?;
-    let mut build = Command::new(program);
+    let mut build = Command::new(CARGO_FUZZ.ensure()?);
     build
         .args(["build", "--features", "libfuzzer", "--fuzz-dir"])
         .arg(folder())
@@ -118,8 +113,7 @@ fn build() -> Result<()> {
 }
 
 /// Runs a target; its new inputs stay in the work folder.
-fn run(target: &str, options: &FuzzOptions) -> Result<Outcome> {
-    let host = toolchain::ensure()?.host;
+fn run(target: &str, host: &str, options: &FuzzOptions) -> Result<Outcome> {
     let work = work()?;
     let program = work.join(host).join("release").join(target);
     let found = work.join("corpus").join(target);

@@ -1,6 +1,9 @@
 //! `soak`: minutes in which everything around dropwatch comes and goes.
 
-use std::process::{Command, ExitCode, Stdio};
+use std::{
+    ffi::OsStr,
+    process::{ExitCode, Stdio},
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -28,16 +31,16 @@ pub(crate) fn soak(options: &SoakOptions) -> Result<ExitCode> {
     host_tools::ensure_live()?;
     let dropwatch = build::release("dropwatch", "dropwatch", &toolchain)?;
     let soak = build::release("dropwatch-tests", "soak", &toolchain)?;
-    let mut run = if command::is_root() {
-        Command::new(&soak)
-    } else {
-        let mut sudo = Command::new(command::sudo(&soak.display().to_string())?);
-        sudo.arg(&soak);
-        sudo
-    };
-    run.arg("--dropwatch").arg(&dropwatch);
-    run.args(["--minutes", &options.minutes.to_string()]);
-    run.args(["--seed", &options.seed.to_string()]);
+    let (minutes, seed) = (options.minutes.to_string(), options.seed.to_string());
+    let args: [&OsStr; 6] = [
+        "--dropwatch".as_ref(),
+        dropwatch.as_ref(),
+        "--minutes".as_ref(),
+        minutes.as_ref(),
+        "--seed".as_ref(),
+        seed.as_ref(),
+    ];
+    let mut run = command::as_root(&soak, &args)?;
     say::progress(format!("{} minutes", options.minutes));
     let output = run.stderr(Stdio::inherit()).output();
     let output = output.with_context(|| format!("starting {}", soak.display()))?;

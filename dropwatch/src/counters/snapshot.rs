@@ -67,23 +67,21 @@ fn add_interfaces(snapshot: &mut Snapshot) -> std::io::Result<()> {
         let mut name = Vec::new();
         write_name("", Some(&link.name), &mut name);
         let name = String::from_utf8_lossy(&name).into_owned();
-        for (counter, of) in STATISTICS {
+        let mut add = |counter: String, count| {
             let value = Value {
-                count: of(&link.statistics),
+                count,
                 interface: Some(name.clone()),
                 qdisc: None,
             };
-            snapshot.insert((counter.to_owned(), link.index, 0), value);
+            snapshot.insert((counter, link.index, 0), value);
+        };
+        for (counter, of) in STATISTICS {
+            add(counter.to_owned(), of(&link.statistics));
         }
         match drivers.losses(&link.name) {
-            Ok(losses) => snapshot.extend(losses.into_iter().map(|(counter, count)| {
-                let value = Value {
-                    count,
-                    interface: Some(name.clone()),
-                    qdisc: None,
-                };
-                ((format!("{DRIVER}{counter}"), link.index, 0), value)
-            })),
+            Ok(losses) => losses
+                .into_iter()
+                .for_each(|(counter, count)| add(format!("{DRIVER}{counter}"), count)),
             Err(error) => log::debug!("counters of the driver of {name}: {error}"),
         }
         names.insert(link.index, name);
