@@ -42,6 +42,7 @@ const REFUSED: &[c_long] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
+    libc::SYS_tkill,
     // Ways around this filter.
     libc::SYS_io_uring_setup,
     libc::SYS_openat2,
@@ -52,8 +53,13 @@ const REFUSED: &[c_long] = &[
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_move_mount,
+    libc::SYS_mount_setattr,
     libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
     libc::SYS_open_tree,
+    OPEN_TREE_ATTR,
     libc::SYS_unshare,
     libc::SYS_swapon,
     libc::SYS_swapoff,
@@ -70,6 +76,9 @@ const REFUSED: &[c_long] = &[
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
+    // It can empty the kernel's log.
+    libc::SYS_syslog,
+    libc::SYS_acct,
     // The host.
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
@@ -90,10 +99,28 @@ const CHANGING_FILES: &[c_long] = &[
     libc::SYS_truncate,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
+    FCHMODAT2,
     libc::SYS_fchown,
     libc::SYS_fchownat,
+    libc::SYS_utimensat,
     libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
 ];
+
+// Newer than some of the C library's headers; the same numbers on all architectures
+// (scripts/syscall.tbl in the kernel's source).
+const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const OPEN_TREE_ATTR: c_long = 467;
+const FILE_SETATTR: c_long = 469;
 
 /// The older forms, which newer architectures have not.
 #[cfg(target_arch = "x86_64")]
@@ -109,9 +136,22 @@ const CHANGING_FILES_OLD: &[c_long] = &[
     libc::SYS_mknod,
     libc::SYS_chmod,
     libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const CHANGING_FILES_OLD: &[c_long] = &[libc::SYS_renameat];
+
+/// Those whose first argument is the process that they do something to.
+const TO_PROCESSES: &[c_long] = &[
+    libc::SYS_kill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_prlimit64,
+];
 
 /// What a run needs beyond following drops.
 #[derive(Clone, Copy, Debug, Default)]
@@ -196,14 +236,50 @@ fn filter(needs: Needs) -> Result<BpfProgram> {
     let commands = BPF_COMMANDS.into_iter().map(command);
     let other_commands = SeccompRule::new(commands.collect::<Result<_>>()?)?;
     rules.insert(libc::SYS_bpf, vec![other_commands]);
-    rules.insert(libc::SYS_kill, vec![other_processes()?]);
+    for &call in TO_PROCESSES {
+        rules.insert(call, vec![other_processes()?]);
+    }
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
         SeccompAction::Errno(EPERM as u32),
         ARCH.try_into()?,
     )?;
-    Ok(filter.try_into()?)
+    let mut program = refuse_second_numbers();
+    program.extend(BpfProgram::try_from(filter)?);
+    Ok(program)
+}
+
+/// What makes the second number of a system call of its first (`__X32_SYSCALL_BIT` in the kernel's
+/// `arch/x86/include/uapi/asm/unistd.h`).
+#[cfg(target_arch = "x86_64")]
+const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+
+/// Instructions that refuse the second number that each system call has on x86-64, for the x32 ABI;
+/// the rules know the first.
+#[cfg(target_arch = "x86_64")]
+fn refuse_second_numbers() -> BpfProgram {
+    use libc::{BPF_ABS, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ERRNO};
+    use seccompiler::sock_filter;
+
+    let instruction = |code: u32, jf, k| sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    vec![
+        // The number is what `struct seccomp_data` begins with.
+        instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0),
+        instruction(BPF_JMP | BPF_JGE | BPF_K, 1, X32_SYSCALL_BIT),
+        instruction(BPF_RET | BPF_K, 0, SECCOMP_RET_ERRNO | EPERM as u32),
+    ]
+}
+
+/// Other architectures have one number for each system call.
+#[cfg(not(target_arch = "x86_64"))]
+fn refuse_second_numbers() -> BpfProgram {
+    BpfProgram::new()
 }
 
 /// Any of the flags with which a file is made or changed, in the argument `flags`.
@@ -248,9 +324,12 @@ mod tests {
         io,
         process::Command,
         thread,
+        time::SystemTime,
     };
 
-    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+    use rustix::process::{
+        Pid, Resource, Signal, getrlimit, kill_process, prlimit, test_kill_process,
+    };
     use seccompiler::apply_filter;
 
     use super::*;
@@ -259,12 +338,26 @@ mod tests {
         result.is_err_and(|error| error.raw_os_error() == Some(EPERM))
     }
 
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code, reason = "no safe function has this number")]
+    fn second_number_of_getpid() -> io::Result<()> {
+        let number = libc::SYS_getpid | c_long::from(X32_SYSCALL_BIT);
+        // SAFETY: it takes nothing, and gives a number back.
+        let result = unsafe { libc::syscall(number) };
+        if result < 0 {
+            return Err(Error::last_os_error());
+        }
+        Ok(())
+    }
+
     /// In a thread of its own: other tests go on as before.
     #[test]
     fn what_is_not_needed_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let old = dir.path().join("old");
         fs::write(&old, "text").unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let other = Pid::from_child(&child);
         let restricted = || {
             set_no_new_privs(true).unwrap();
             apply_filter(&filter(Needs::default()).unwrap()).unwrap();
@@ -274,14 +367,23 @@ mod tests {
             assert!(is_refused(fs::remove_file(&old)));
             assert!(is_refused(fs::rename(&old, dir.path().join("new"))));
             assert!(is_refused(fs::create_dir(dir.path().join("new"))));
+            let file = File::open(&old).unwrap();
+            assert!(is_refused(file.set_modified(SystemTime::UNIX_EPOCH)));
             assert!(is_refused(Command::new("true").status()));
             let init = Pid::INIT;
             assert!(is_refused(test_kill_process(init).map_err(Into::into)));
             test_kill_process(getpid()).unwrap();
             kill_process(getpid(), Signal::CONT).unwrap();
+            let limit = |pid| prlimit(Some(pid), Resource::Core, getrlimit(Resource::Core));
+            assert!(is_refused(limit(other).map_err(Into::into)));
+            limit(getpid()).unwrap();
+            #[cfg(target_arch = "x86_64")]
+            assert!(is_refused(second_number_of_getpid()));
             thread::spawn(|| ()).join().unwrap();
         };
-        thread::scope(|scope| scope.spawn(restricted).join().unwrap());
+        let result = thread::scope(|scope| scope.spawn(restricted).join());
+        child.kill().and_then(|()| child.wait()).unwrap();
+        result.unwrap();
         assert_eq!(fs::read_to_string(&old).unwrap(), "text");
     }
 }
