@@ -44,6 +44,7 @@ mod sandbox;
 pub mod serve;
 pub mod session;
 mod shared_flag;
+pub mod signals;
 pub mod source;
 mod system;
 pub mod top;

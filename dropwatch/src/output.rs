@@ -18,8 +18,7 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use crate::{poll::poll, progress};
 
-/// Bytes of lines that may wait for a slow reader before no more records are
-/// taken from the kernel.
+/// Bytes of lines that may wait for a slow reader at least.
 const HIGH_WATER: usize = 1 << 20;
 
 /// Where lines go.
@@ -33,6 +32,8 @@ pub struct Output {
     /// Start and end of each line whose end is not out, in bytes of all output.
     lines: VecDeque<(u64, u64)>,
     lines_written: u64,
+    /// Bytes that may wait before [`Output::is_full`].
+    room: usize,
 }
 
 enum Sink {
@@ -60,16 +61,16 @@ pub fn terminal_width() -> Option<usize> {
 }
 
 impl Output {
-    /// Takes standard output.
+    /// Takes standard output; `extra` bytes of lines more than usual may wait for a slow reader.
     ///
     /// # Errors
     /// Standard output can't be opened.
-    pub fn stdout() -> Result<Self> {
+    pub fn stdout(extra: u32) -> Result<Self> {
         let sink = open_sink().context("opening standard output")?;
-        Ok(Self::new(sink))
+        Ok(Self::new(sink, extra))
     }
 
-    fn new(sink: Sink) -> Self {
+    fn new(sink: Sink, extra: u32) -> Self {
         Self {
             sink,
             pending: Vec::new(),
@@ -77,6 +78,7 @@ impl Output {
             gone: 0,
             lines: VecDeque::new(),
             lines_written: 0,
+            room: HIGH_WATER + extra as usize,
         }
     }
 
@@ -133,7 +135,7 @@ impl Output {
 
     /// Whether so much waits that no more lines should be added.
     pub fn is_full(&self) -> bool {
-        self.unwritten().len() >= HIGH_WATER
+        self.unwritten().len() >= self.room
     }
 
     /// Whether lines wait for the reader.
@@ -291,7 +293,7 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let writer = OwnedFd::from(writer);
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        (Output::new(Sink::Direct(writer.into())), reader)
+        (Output::new(Sink::Direct(writer.into()), 0), reader)
     }
 
     /// Adds a line of its number and so many bytes.

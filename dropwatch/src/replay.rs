@@ -13,7 +13,7 @@ use self::{
     runs::{Fate, Runs},
 };
 use crate::{
-    capture::{self, Capture},
+    capture::{self, Capture, FileId},
     cli::ReplayArgs,
     config::{Write, line_format, stack_depth},
     explain::Kinds,
@@ -86,6 +86,7 @@ impl Replay {
             .into_iter()
             .map(|input| Ok((input, RecordFilters::new(&self.filters)?)))
             .collect::<Result<Vec<_>>>()?;
+        let read: Vec<_> = inputs.iter().flat_map(|(input, _)| input.files()).collect();
         self.warn_of_stacks(&filters, &inputs);
         let mut printer = Printer {
             capture: None,
@@ -99,7 +100,7 @@ impl Replay {
         let mut runs = Runs::default();
         // A recording begins with what was read until then.
         find_drops(&mut inputs, &mut printer, &mut runs)?;
-        printer.capture = self.open_capture(&inputs)?;
+        printer.capture = self.open_capture(&inputs, &read)?;
         let ended = print_all(&mut inputs, &mut printer, &mut runs)?;
         for (input, _) in &inputs {
             runs.add_damage(input);
@@ -129,9 +130,14 @@ impl Replay {
         Ok(())
     }
 
-    /// Creates the file of `--write`, if there is one. A recording tells of the first host.
-    fn open_capture(&self, inputs: &[(Input, RecordFilters<'_>)]) -> Result<Option<Capture>> {
-        Capture::open(self.write.as_ref(), &self.format, || {
+    /// Creates the file of `--write`, if there is one; none of `read` is replaced. A recording tells
+    /// of the first host.
+    fn open_capture(
+        &self,
+        inputs: &[(Input, RecordFilters<'_>)],
+        read: &[FileId],
+    ) -> Result<Option<Capture>> {
+        Capture::open(self.write.as_ref(), &self.format, read, || {
             let mut about = capture::about_this_run(0);
             let (mut reasons, mut subsystems) = (Vec::new(), Vec::new());
             if let Some((input, _)) = inputs.first() {

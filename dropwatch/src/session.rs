@@ -19,7 +19,6 @@ use jiff::tz::TimeZone;
 use rustix::{fs::OFlags, system::uname};
 use tokio::{
     select,
-    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
@@ -49,6 +48,7 @@ use crate::{
     progress::Progress,
     recording::Recorder,
     sandbox,
+    signals::Signals,
     source::{self, Sources},
     system::{PendingSymbols, System},
     top,
@@ -88,8 +88,10 @@ pub async fn run(config: &Config) -> Result<Account> {
         !packets_to_stdout || !std::io::stdout().is_terminal(),
         "--write -: standard output is a terminal; send it to a pipe or a file"
     );
-    let output = Output::stdout()?;
-    let signals = Signals::new()?;
+    // What waits for a slow reader must not wait in the kernel's buffer, where it keeps out what
+    // the file of `--write` has room for.
+    let has_file = config.write.as_ref().is_some_and(|it| it.file.is_some());
+    let output = Output::stdout(if has_file { config.buffer_size } else { 0 })?;
     // What can't be had is said before anything is attached.
     let serving = Serving::open(&config.view)?;
     let Tracing {
@@ -101,6 +103,7 @@ pub async fn run(config: &Config) -> Result<Account> {
     } = start(config)?;
     let counters = start_counters(config, &filters, enricher.host())?;
     let capture = open_capture(config, &mut enricher)?;
+    let signals = Signals::new()?;
     create_ready_file(config)?;
     // Before there are other threads: each has capabilities of its own.
     sandbox::enter(sandbox::Needs {
@@ -132,6 +135,7 @@ pub async fn run(config: &Config) -> Result<Account> {
             stacks,
             enricher,
             output,
+            has_given_up: false,
             tokens: Tokens {
                 limit: config.rate_limit,
                 full_ns: 0,
@@ -152,7 +156,7 @@ fn open_capture(config: &Config, enricher: &mut Enricher) -> Result<Option<Captu
     let View::Lines { format, .. } = &config.view else {
         return Ok(None);
     };
-    Capture::open(config.write.as_ref(), format, || {
+    Capture::open(config.write.as_ref(), format, &[], || {
         let (reasons, subsystems) = capture::reasons_of(enricher.reasons());
         let about = capture::about_this_run(config.stack_depth);
         Recorder::new(about, TimeZone::system(), reasons, subsystems)
@@ -290,30 +294,6 @@ fn create_ready_file(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The signals that end a run. A hang-up is left to what it does by itself: it
-/// ends the process, or does not after `nohup`.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn any(&mut self) {
-        select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 struct Session<'a> {
     config: &'a Config,
     kernel: KernelSide,
@@ -334,7 +314,7 @@ impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<Account> {
         self.records.begin();
         let traced = match &self.config.view {
-            View::Top(options) => self.watch(options).await,
+            View::Top(options) => self.watch(options, &mut signals).await,
             View::Lines { .. } | View::Summary(_) | View::Serve(_) => {
                 self.trace(&mut signals).await
             }
@@ -383,7 +363,7 @@ impl Session<'_> {
     async fn give_up_rest(&mut self) -> Result<()> {
         let deadline = Instant::now() + LAST_LINES;
         loop {
-            self.records.give_up(&mut self.transport);
+            self.give_up();
             // A processor may have been in the middle of a program.
             let in_flight = self.account()?.in_flight();
             if in_flight <= self.records.lines_pending().into() || Instant::now() >= deadline {
@@ -440,8 +420,7 @@ impl Session<'_> {
         let mut diagnostics = self.kernel.diagnostics()?;
         let mut drained = 0;
         loop {
-            // While output is full nothing else may wake this up to look at the flag.
-            let may_lose = self.kernel.drops_lost.is_up() || !self.records.may_take();
+            let may_lose = self.may_lose();
             select! {
                 biased;
                 () = signals.any() => return Ok(Reader::Present),
@@ -515,7 +494,7 @@ impl Session<'_> {
                 select! {
                     result = self.records.output.writable() => result?,
                     () = sleep_until(deadline) => {
-                        self.records.give_up(&mut self.transport);
+                        self.give_up();
                         return Ok(Reader::Present);
                     }
                 }
@@ -527,6 +506,12 @@ impl Session<'_> {
         let filters = &self.config.filters;
         self.records
             .drain(&mut self.transport, filters, &mut self.kernel.live)
+    }
+
+    fn give_up(&mut self) {
+        let filters = &self.config.filters;
+        self.records
+            .give_up(&mut self.transport, filters, &mut self.kernel.live);
     }
 
     /// Tells the kernel side what the names of `--netns` and `--container` stand
@@ -590,11 +575,16 @@ impl Session<'_> {
         }
     }
 
-    /// Says how many drops were lost since it was last said. Only the flag is looked
-    /// at while there are none: reading the counters is a system call during which
+    /// Whether drops may be lost: the kernel side has raised its flag, or output is full.
+    fn may_lose(&self) -> bool {
+        self.kernel.drops_lost.is_up() || self.records.output.is_full()
+    }
+
+    /// Says how many drops were lost since it was last said. The counters are not
+    /// looked at while there can't be any: reading them is a system call during which
     /// the kernel skips probes.
     fn warn_of_losses(&mut self) -> Result<()> {
-        if !self.kernel.drops_lost.is_up() {
+        if !self.may_lose() {
             return Ok(());
         }
         // First, for a drop that is lost from here on raises it again.
@@ -710,6 +700,9 @@ struct Records {
     stacks: StackReader,
     enricher: Enricher,
     output: Output,
+    /// Whether no line is added any more: output has failed, or its reader is too slow for the last
+    /// ones.
+    has_given_up: bool,
     tokens: Tokens,
     counts: UserCounts,
     sink: Sink,
@@ -741,9 +734,15 @@ impl Records {
         reader
     }
 
-    /// Whether records can be taken: not while lines of others wait. Groups need no room.
+    /// Whether records can be taken: not while lines of others wait. Groups need no room, and the
+    /// file of `--write` does not wait for who reads the lines.
     fn may_take(&self) -> bool {
-        !matches!(self.sink, Sink::Lines { .. }) || !self.output.is_full()
+        !matches!(self.sink, Sink::Lines { .. }) || self.capture.is_some() || self.has_room()
+    }
+
+    /// Whether one more line may wait.
+    fn has_room(&self) -> bool {
+        !self.has_given_up && !self.output.is_full()
     }
 
     /// Takes the records that wait, and returns their number.
@@ -788,6 +787,7 @@ impl Records {
             }
         }
         let is_example = decoded.event.present & present::EXAMPLE != 0;
+        let has_room = self.has_room();
         let record = self.enricher.enrich(&decoded, |id| self.stacks.get(id));
         if let Sink::Groups(counting) = &mut self.sink
             && is_example
@@ -806,12 +806,16 @@ impl Records {
             _ if !self.tokens.take(record.time.boot_ns) => self.counts.limited += 1,
             _ => match &mut self.sink {
                 Sink::Lines { format, room } => {
+                    if let Some(capture) = &mut self.capture {
+                        capture.add(&record);
+                        if !has_room {
+                            self.counts.lost += 1;
+                            return;
+                        }
+                    }
                     self.counts.lines += 1;
                     self.counts.packets += record.packets();
                     self.output.add_line(|line| format.write(&record, line));
-                    if let Some(capture) = &mut self.capture {
-                        capture.add(&record);
-                    }
                     if let Some(kinds) = &mut self.kinds {
                         kinds.note(&record);
                     }
@@ -903,12 +907,18 @@ impl Records {
         }
     }
 
-    /// Counts what can't be written any more as lost. A line that is partly out stays.
-    fn give_up(&mut self, transport: &mut Transport) {
-        let mut lost = match self.sink {
-            Sink::Lines { .. } => self.output.give_up(),
-            Sink::Groups(_) => 0,
-        };
+    /// Counts what can't be printed any more as lost. A line that is partly out stays; the file of
+    /// `--write` gets all the same.
+    fn give_up(&mut self, transport: &mut Transport, filters: &Filters, live: &mut LiveMaps) {
+        self.has_given_up = true;
+        if let Sink::Lines { .. } = self.sink {
+            self.counts.lost += self.output.give_up();
+        }
+        if self.capture.is_some() {
+            while self.drain(transport, filters, live) > 0 {}
+            return;
+        }
+        let mut lost = 0;
         // The drop of an example is counted all the same.
         let is_lost = |bytes: &[u8]| {
             decode(bytes).is_none_or(|decoded| decoded.event.present & present::EXAMPLE == 0)

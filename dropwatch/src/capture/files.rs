@@ -5,18 +5,41 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io::{ErrorKind, Seek as _, SeekFrom, Write as _},
-    os::unix::{ffi::OsStrExt as _, fs::OpenOptionsExt as _},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::{
+    fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with},
+    io::Errno,
+};
 
 use crate::config::Rotation;
 
 /// Packets hold what others have sent: nobody else reads them.
 const MODE: u32 = 0o600;
+
+/// A file, whatever its names are: its device and its inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl From<&Metadata> for FileId {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
 
 /// The file that is written, and the full ones.
 pub(super) struct Files {
@@ -41,18 +64,28 @@ struct Full {
 
 impl Files {
     /// Creates the file at `path`. A file that is there is replaced or, with `rotation`,
-    /// becomes the last one of the full ones.
+    /// becomes the last one of the full ones; none of `inputs`, which are being read.
     ///
     /// # Errors
-    /// The file can't be created, or what has its name is no regular file.
-    pub(super) fn create(path: &Path, rotation: Option<Rotation>) -> Result<Self> {
+    /// The file can't be created, what has its name is no regular file, is being read, or is being
+    /// written by another run.
+    pub(super) fn create(
+        path: &Path,
+        rotation: Option<Rotation>,
+        inputs: &[FileId],
+    ) -> Result<Self> {
         let mut full = Full::default();
+        // Held until the new file is there and locked itself.
+        let old = lock_old(path, inputs)?;
         if let Some(rotation) = rotation {
-            full = Full::find(path)?;
-            if exists(path)? {
+            full = Full::find(path, inputs)?;
+            if old.is_some() {
                 full.push(path)?;
             }
             full.prune(path, rotation)?;
+        } else if old.is_some() {
+            // It may be somebody else's, or be open.
+            fs::remove_file(path).with_context(|| format!("replacing {}", path.display()))?;
         }
         Ok(Self {
             path: path.to_owned(),
@@ -76,7 +109,7 @@ impl Files {
     /// created.
     pub(super) fn next(&mut self) -> Result<()> {
         // Who has moved the file away has taken care of it.
-        if exists(&self.path)? {
+        if self.is_in_place() {
             self.full.push(&self.path)?;
             self.full.finished += 1;
         }
@@ -86,6 +119,21 @@ impl Files {
         self.file = create(&self.path)?;
         self.len = 0;
         Ok(())
+    }
+
+    /// Whether somebody has removed the file that is written, and what is in it.
+    pub(super) fn is_removed(&self) -> bool {
+        let written = self.file.metadata();
+        written.is_ok_and(|written| written.nlink() == 0)
+    }
+
+    /// Whether the file that is written still has its name.
+    pub(super) fn is_in_place(&self) -> bool {
+        let there = fs::symlink_metadata(&self.path);
+        let (Ok(there), Ok(written)) = (there, self.file.metadata()) else {
+            return false;
+        };
+        FileId::from(&there) == FileId::from(&written)
     }
 
     /// Appends whole packets.
@@ -117,8 +165,8 @@ impl Files {
 }
 
 impl Full {
-    /// Looks for the full files of `path`.
-    fn find(path: &Path) -> Result<Self> {
+    /// Looks for the full files of `path`; none of them may be among `inputs`.
+    fn find(path: &Path, inputs: &[FileId]) -> Result<Self> {
         let mut full = Self::default();
         let Some(name) = path.file_name() else {
             return Ok(full);
@@ -134,21 +182,31 @@ impl Full {
                 continue;
             };
             full.last = full.last.max(number);
-            if entry.file_type().with_context(reading)?.is_file() {
+            let metadata = entry.metadata().with_context(reading)?;
+            if metadata.is_file() {
+                ensure_unread(&entry.path(), &metadata, inputs)?;
                 full.numbers.insert(number);
             }
         }
         Ok(full)
     }
 
-    /// Gives the file at `path` the next number.
+    /// Gives the file at `path` the next number that nothing else has.
     fn push(&mut self, path: &Path) -> Result<()> {
-        let number = self.last + 1;
-        let target = numbered(path, number);
-        fs::rename(path, &target)
-            .with_context(|| format!("renaming {} to {}", path.display(), target.display()))?;
-        self.last = number;
-        self.numbers.insert(number);
+        loop {
+            self.last += 1;
+            let target = numbered(path, self.last);
+            match rename(path, &target) {
+                // Made by somebody else since the folder was read.
+                Err(Errno::EXIST) => {}
+                Ok(()) => break,
+                Err(error) => {
+                    let (from, to) = (path.display(), target.display());
+                    return Err(error).with_context(|| format!("renaming {from} to {to}"));
+                }
+            }
+        }
+        self.numbers.insert(self.last);
         Ok(())
     }
 
@@ -187,33 +245,81 @@ fn numbered(path: &Path, number: u64) -> PathBuf {
     name.into()
 }
 
-/// Whether there is a file at `path`.
+/// Renames a file to a name that nothing has.
+fn rename(path: &Path, target: &Path) -> Result<(), Errno> {
+    match renameat_with(CWD, path, CWD, target, RenameFlags::NOREPLACE) {
+        // This file system can't (NFS): the next best that it can.
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            rustix::fs::link(path, target)?;
+            rustix::fs::unlink(path)
+        }
+        result => result,
+    }
+}
+
+/// What is at `path`, if anything is.
 ///
 /// # Errors
-/// There is something else, which must not be moved or replaced: a link leads to
-/// where somebody else wants it to.
-fn exists(path: &Path) -> Result<bool> {
+/// It is no regular file, and must not be moved or replaced: a link leads to where somebody else
+/// wants it to.
+fn look(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
         Ok(_) => bail!("{} is no regular file; give another name", path.display()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("looking at {}", path.display())),
     }
 }
 
-/// Creates a file. One that is there is removed first: it may be somebody else's, or be
-/// open.
+/// Locks the file at `path` before it is moved or replaced, if there is one.
+///
+/// # Errors
+/// It is not to be touched: no regular file, one of `inputs`, or written by another run.
+fn lock_old(path: &Path, inputs: &[FileId]) -> Result<Option<File>> {
+    let Some(metadata) = look(path)? else {
+        return Ok(None);
+    };
+    ensure_unread(path, &metadata, inputs)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(path)
+        .with_context(|| format!("looking at {}", path.display()))?;
+    lock(&file, path)?;
+    Ok(Some(file))
+}
+
+/// Locks a file for as long as it is open, so that no other run replaces it.
+fn lock(file: &File, path: &Path) -> Result<()> {
+    ensure!(
+        flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK),
+        "{} is being written by another run; give another name",
+        path.display()
+    );
+    // Where a file system has no locks, two runs do not know of each other.
+    Ok(())
+}
+
+/// Fails if the file at `path` is one of `inputs`.
+fn ensure_unread(path: &Path, metadata: &Metadata, inputs: &[FileId]) -> Result<()> {
+    ensure!(
+        !inputs.contains(&metadata.into()),
+        "{} is being read, and would be replaced; give --write another name",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Creates a file, and fails if there is anything by now, links included.
 fn create(path: &Path) -> Result<File> {
-    if exists(path)? {
-        fs::remove_file(path).with_context(|| format!("replacing {}", path.display()))?;
-    }
-    // Fails if there is anything by now, links included.
     let created = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(MODE)
         .open(path);
-    created.with_context(|| format!("creating {}", path.display()))
+    let file = created.with_context(|| format!("creating {}", path.display()))?;
+    lock(&file, path)?;
+    Ok(file)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@
 mod files;
 mod recording;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use jiff::tz::TimeZone;
 
+pub use self::files::FileId;
 use self::files::Files;
 pub use self::recording::{about_this_run, reasons_of};
 use crate::{
@@ -76,10 +77,10 @@ pub struct Capture {
     pending: Vec<u8>,
     /// Where each packet in it ends.
     ends: Vec<usize>,
-    /// Packets that are written.
+    /// Packets that are written, in all files.
     packets: u64,
-    /// Whether the file that is written has a packet.
-    has_packets: bool,
+    /// Those in the files before the one that is written.
+    packets_before: u64,
     /// Why nothing is written any more, until it was told.
     failure: Option<anyhow::Error>,
     has_failed: bool,
@@ -87,13 +88,14 @@ pub struct Capture {
 
 impl Capture {
     /// Creates the file of `--write`, if there is one: a recording that `recorder` makes, or
-    /// packets with comments as `lines`.
+    /// packets with comments as `lines`. It replaces none of `inputs`, which are being read.
     ///
     /// # Errors
-    /// It can't be created, or what has its name is no file.
+    /// It can't be created, or what has its name must not be replaced.
     pub fn open(
         write: Option<&Write>,
         lines: &LineFormat,
+        inputs: &[FileId],
         recorder: impl FnOnce() -> Recorder,
     ) -> Result<Option<Self>> {
         let Some((write, path)) = write.and_then(|write| Some((write, write.file.as_ref()?)))
@@ -106,11 +108,11 @@ impl Capture {
         };
         let mut capture = Self {
             encoder,
-            files: Files::create(path, write.rotation)?,
+            files: Files::create(path, write.rotation, inputs)?,
             pending: Vec::new(),
             ends: Vec::new(),
             packets: 0,
-            has_packets: false,
+            packets_before: 0,
             failure: None,
             has_failed: false,
         };
@@ -129,14 +131,14 @@ impl Capture {
         if self.has_failed {
             return;
         }
-        let is_full = self.has_packets && self.files.is_full(self.pending.len());
+        let has_packets = self.packets > self.packets_before || !self.ends.is_empty();
+        let is_full = has_packets && self.files.is_full(self.pending.len());
         if is_full && let Err(error) = self.next_file() {
             self.fail(error);
             return;
         }
         self.encoder.add(record, &mut self.pending);
         self.ends.push(self.pending.len());
-        self.has_packets = true;
         if self.pending.len() >= HIGH_WATER
             && let Err(error) = self.write_pending()
         {
@@ -161,25 +163,40 @@ impl Capture {
     /// Ends the file.
     ///
     /// # Errors
-    /// As for [`Capture::flush`].
+    /// As for [`Capture::flush`], or somebody has removed the file.
     pub fn finish(&mut self, account: &Account) -> Result<()> {
         if !self.has_failed {
             self.encoder.end(Some(account), &mut self.pending);
         }
-        self.flush()
+        self.flush()?;
+        self.ensure_kept()
+    }
+
+    /// Fails if somebody has removed the file that is written.
+    fn ensure_kept(&mut self) -> Result<()> {
+        if self.files.is_removed() {
+            let gone = self.packets - self.packets_before;
+            self.packets = self.packets_before;
+            bail!(
+                "{} was removed while it was written, and {gone} packets with it",
+                self.files.name()
+            );
+        }
+        Ok(())
     }
 
     /// What became of it, for the end of a run: `12 packets in drops.pcapng`.
     #[must_use]
     pub fn report(&self) -> String {
         let Self { packets, files, .. } = self;
-        match files.finished() {
-            0 => format!("{packets} packets in {}", files.name()),
-            before => format!(
-                "{packets} packets in {} and {before} files before it",
-                files.name()
-            ),
+        let mut report = format!("{packets} packets in {}", files.name());
+        if files.finished() > 0 {
+            report.push_str(&format!(" and {} files before it", files.finished()));
         }
+        if !files.is_removed() && !files.is_in_place() {
+            report.push_str(", which has another name now");
+        }
+        report
     }
 
     fn fail(&mut self, error: anyhow::Error) {
@@ -190,8 +207,9 @@ impl Capture {
     fn next_file(&mut self) -> Result<()> {
         self.encoder.end(None, &mut self.pending);
         self.write_pending()?;
+        self.ensure_kept()?;
         self.files.next()?;
-        self.has_packets = false;
+        self.packets_before = self.packets;
         self.encoder.begin(&mut self.pending);
         Ok(())
     }

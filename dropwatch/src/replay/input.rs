@@ -3,13 +3,16 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fs::File,
-    io::{self, Read},
+    io::{self, Read as _},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
+    capture::FileId,
     enrich::{clock, reason::ReasonNames},
     filter::RecordFilters,
     record::{DropRecord, DropTime},
@@ -55,7 +58,9 @@ pub(super) enum Next {
 /// A file that is read.
 struct Recording {
     name: String,
-    bytes: Box<dyn Read>,
+    /// `None` if that can't be told.
+    id: Option<FileId>,
+    file: File,
     reader: Reader,
     /// The next step, if it was taken already.
     first: Option<Step>,
@@ -65,14 +70,26 @@ struct Recording {
 /// Opens recordings; those of one run, by the order of their sections, are one input.
 ///
 /// # Errors
-/// Names the file that can't be opened, or is no recording.
+/// Names the file that can't be opened, is no recording, or has the same drops as another one.
 pub(super) fn open(files: &[PathBuf]) -> Result<Vec<Input>> {
+    raise_limit_of_files();
     let mut runs: BTreeMap<u64, Vec<(u32, Recording)>> = BTreeMap::new();
     for path in files {
         let recording = Recording::open(path)?;
         let about = recording.reader.about();
         let (run, section) = about.map_or((0, 0), |about| (about.run, about.section));
-        runs.entry(run).or_default().push((section, recording));
+        let others = runs.entry(run).or_default();
+        let same = others
+            .iter()
+            .find(|(other, _)| about.is_some() && *other == section);
+        if let Some((_, same)) = same {
+            bail!(
+                "{} and {} are the same part of one recording; name one of them",
+                same.name,
+                recording.name
+            );
+        }
+        others.push((section, recording));
     }
     let input = |mut files: Vec<(u32, Recording)>| {
         files.sort_by_key(|(section, _)| *section);
@@ -87,6 +104,19 @@ pub(super) fn open(files: &[PathBuf]) -> Result<Vec<Input>> {
     Ok(runs.into_values().map(input).collect())
 }
 
+/// Lets this process open as many files as it may ever: all are read side by side, and shells allow
+/// 1024 by themselves. Where that is not enough, opening the next one fails and says so.
+fn raise_limit_of_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("raising the limit of open files: {error}");
+    }
+}
+
 impl Input {
     /// The name of the file that is read.
     pub(super) fn name(&self) -> &str {
@@ -95,6 +125,11 @@ impl Input {
 
     fn reader(&self) -> Option<&Reader> {
         self.files.front().map(|file| &file.reader)
+    }
+
+    /// The files that it is read from.
+    pub(super) fn files(&self) -> impl Iterator<Item = FileId> {
+        self.files.iter().filter_map(|file| file.id)
     }
 
     /// Where its drops come from.
@@ -231,16 +266,21 @@ impl Input {
 impl Recording {
     /// Opens a file and reads the start of its first section.
     fn open(path: &Path) -> Result<Self> {
-        let (name, bytes): (_, Box<dyn Read>) = if path.as_os_str() == "-" {
-            ("standard input".to_owned(), Box::new(io::stdin()))
+        let (name, file) = if path.as_os_str() == "-" {
+            let name = "standard input".to_owned();
+            (
+                name,
+                io::stdin().as_fd().try_clone_to_owned().map(File::from),
+            )
         } else {
             let name = path.display().to_string().escape_debug().to_string();
-            let file = File::open(path).with_context(|| format!("opening {name}"))?;
-            (name, Box::new(file))
+            (name, File::open(path))
         };
+        let file = file.with_context(|| format!("opening {name}"))?;
         let mut recording = Self {
             name,
-            bytes,
+            id: file.metadata().ok().map(|metadata| FileId::from(&metadata)),
+            file,
             reader: Reader::default(),
             first: None,
             is_hungry: false,
@@ -272,7 +312,7 @@ impl Recording {
         self.is_hungry = false;
         let mut chunk = [0; CHUNK];
         let count = loop {
-            match self.bytes.read(&mut chunk) {
+            match self.file.read(&mut chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 result => break result.with_context(|| format!("reading {}", self.name))?,
             }

@@ -16,12 +16,17 @@ use crate::{
     config::TopOptions,
     groups::Groups,
     output::Reader,
+    signals::Signals,
     top::{self, Source, Update},
 };
 
 impl Session<'_> {
     /// Shows drops on the full screen until the user says stop, or the time is over.
-    pub(super) async fn watch(&mut self, options: &TopOptions) -> Result<Reader> {
+    pub(super) async fn watch(
+        &mut self,
+        options: &TopOptions,
+        signals: &mut Signals,
+    ) -> Result<Reader> {
         let system = uname();
         let view = top::Options {
             host: system.nodename().to_string_lossy().into_owned(),
@@ -42,7 +47,7 @@ impl Session<'_> {
         // What is said in between would be written over the screen. Losses are in the view.
         let level = log::max_level();
         log::set_max_level(log::LevelFilter::Off);
-        let ended = top::run(&mut live, view).await;
+        let ended = top::run(&mut live, view, signals).await;
         log::set_max_level(level);
         ended.map(|()| Reader::Present)
     }

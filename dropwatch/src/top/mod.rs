@@ -36,7 +36,7 @@ pub use self::{
     app::{Action, App, Options},
     terminal::{Terminal, check},
 };
-use crate::groups::Groups;
+use crate::{groups::Groups, signals::Signals};
 
 /// Frames are at least this far apart.
 const FRAME: Duration = Duration::from_millis(100);
@@ -71,16 +71,14 @@ pub trait Source {
     fn groups(&self) -> &Groups;
 }
 
-/// Shows what comes from `source` until it, the user, `SIGINT` or `SIGTERM` says stop. The terminal
-/// is as before when this returns.
+/// Shows what comes from `source` until it, the user or a signal says stop. The terminal is as
+/// before when this returns.
 ///
 /// # Errors
 /// There is no terminal, it fails, or the source does.
-pub async fn run(source: &mut impl Source, options: Options) -> Result<()> {
-    let listen = |kind| signal(kind).context("listening for signals");
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut goes_on = listen(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?;
+pub async fn run(source: &mut impl Source, options: Options, signals: &mut Signals) -> Result<()> {
+    let goes_on = SignalKind::from_raw(rustix::process::Signal::CONT.as_raw());
+    let mut goes_on = signal(goes_on).context("listening for signals")?;
     let mut terminal = Terminal::take()?;
     let mut events = read_events();
     let mut app = App::new(options, source.groups().by());
@@ -91,8 +89,7 @@ pub async fn run(source: &mut impl Source, options: Options) -> Result<()> {
         let mut changed = true;
         select! {
             biased;
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
+            () = signals.any() => return Ok(()),
             _ = goes_on.recv() => terminal.resume()?,
             event = events.recv() => match event.context("the terminal has gone")?? {
                 Event::Key(key) => match app.key(source.groups(), key) {

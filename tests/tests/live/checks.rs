@@ -4,7 +4,10 @@ use std::{
     collections::HashSet,
     fs::{self, Permissions},
     io::{BufRead as _, BufReader, Read as _},
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        process::{CommandExt as _, ExitStatusExt as _},
+    },
     path::Path,
     process::Command,
     thread,
@@ -33,6 +36,11 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("pipe/lone_line_is_delivered", lone_line_is_delivered),
     ("end/interrupt", |path| ends_by(path, Signal::SIGINT)),
     ("end/terminate", |path| ends_by(path, Signal::SIGTERM)),
+    ("end/hangup", |path| hung_up(path, "--default-signal=HUP")),
+    ("end/hangup_ignored", |path| {
+        hung_up(path, "--ignore-signal=HUP")
+    }),
+    ("end/while_starting", ends_while_starting),
     ("end/duration", ends_after_duration),
     ("end/kill_leaves_nothing", kill_leaves_nothing),
     ("account/slow_reader", account_with_slow_reader),
@@ -139,6 +147,62 @@ fn ends_by(path: &Path, signal: Signal) -> Result<Outcome> {
     ensure!(
         account.lost == 0,
         "a handful of drops must not be lost: {account:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// A hang-up ends a run in order, but not one whose starter ignores it, as nohup does.
+fn hung_up(path: &Path, disposition: &str) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let watched = drops.watched_by(path);
+    // This test may have been started either way.
+    let mut command = Command::new("env");
+    command.arg(disposition);
+    command.arg(watched.get_program()).args(watched.get_args());
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    dropwatch.wait_ready()?;
+    drops.make(3)?;
+    dropwatch.signal(Signal::SIGHUP)?;
+    let ended = if disposition.starts_with("--ignore") {
+        drops.make(4)?;
+        wait_until(|| dropwatch.lines().len() >= 7)?;
+        dropwatch.stop()?
+    } else {
+        dropwatch.wait(SOON)?
+    };
+    ended.expect_status(0)?;
+    let account = ended.account()?;
+    let made = if disposition.starts_with("--ignore") {
+        7
+    } else {
+        3
+    };
+    ensure!(
+        account.printed == made,
+        "{made} drops were made: {account:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Nothing that a start waits for keeps Ctrl-C from ending it.
+fn ends_while_starting(path: &Path) -> Result<Outcome> {
+    let dir = tempfile::tempdir().context("making a folder")?;
+    let pipe = dir.path().join("btf");
+    run_command(&format!("mkfifo {}", pipe.display()))?;
+    let mut command = Command::new(path);
+    command.arg("--kernel-btf").arg(pipe);
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    thread::sleep(Duration::from_millis(500));
+    ensure!(
+        dropwatch.is_running(),
+        "it did not wait: {}",
+        dropwatch.stderr()
+    );
+    dropwatch.signal(Signal::SIGINT)?;
+    let ended = dropwatch.wait(SOON)?;
+    ensure!(
+        ended.status.signal() == Some(Signal::SIGINT as i32),
+        "{ended:?}"
     );
     Ok(Outcome::Passed)
 }
@@ -352,7 +416,7 @@ fn refuses_btf(path: &Path, length: Option<usize>) -> Result<Outcome> {
     one_line_of_failure(&ended, &[&file.to_string_lossy()])
 }
 
-fn one_line_of_failure(ended: &Ended, words: &[&str]) -> Result<Outcome> {
+pub(crate) fn one_line_of_failure(ended: &Ended, words: &[&str]) -> Result<Outcome> {
     ended.expect_status(1)?;
     ensure!(
         ended.stdout.is_empty(),
@@ -441,7 +505,6 @@ impl Drops {
         ["--pid".to_owned(), std::process::id().to_string()]
     }
 
-    /// Watches these drops.
     /// Starts a shell with a pipeline in which `"$0" "$@"` is dropwatch with `flags`, and waits
     /// until it watches these drops.
     pub(crate) fn watched_in_shell(
@@ -458,6 +521,7 @@ impl Drops {
         Ok(pipeline)
     }
 
+    /// What watches these drops.
     pub(crate) fn watched_by(&self, path: &Path) -> Command {
         let mut command = Command::new(path);
         command.args(self.filter());

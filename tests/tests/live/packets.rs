@@ -6,6 +6,8 @@ use std::{
     os::unix::fs::{PermissionsExt as _, symlink},
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,10 +18,11 @@ use dropwatch_tests::{
     small_disk::SmallDisk,
     traffic::{self, v4},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::checks::{Check, Drops, SOON, ends_without_a_word, wait_until};
+use crate::checks::{Check, Drops, SOON, ends_without_a_word, one_line_of_failure, wait_until};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
@@ -34,6 +37,9 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("packets/full_disk", full_disk),
     ("packets/rotation", rotation),
     ("packets/refused", refused),
+    ("packets/stopped_reader", stopped_reader),
+    ("packets/two_runs", two_runs),
+    ("packets/removed", removed),
 ];
 
 /// Ports where nobody listens, which an output rule does not guard either: dropped on the way in,
@@ -366,6 +372,88 @@ fn closed_pipe(path: &Path) -> Result<Outcome> {
     ensure!(start == [0x0a, 0x0d, 0x0d, 0x0a], "{start:?}");
     drop(output);
     ends_without_a_word(dropwatch)
+}
+
+/// Who does not read the lines takes nothing from the file, and the account tells both.
+fn stopped_reader(path: &Path) -> Result<Outcome> {
+    const FLOOD: usize = 20_000;
+    let drops = Drops::new()?;
+    let folder = Folder::new()?;
+    let mut command = drops.watched_by(path);
+    // Less than the lines need.
+    command
+        .args(["--buffer-size", "4M", "--write"])
+        .arg(folder.file());
+    let (mut dropwatch, mut output) = Dropwatch::spawn_piped(command)?;
+    dropwatch.wait_ready()?;
+    for _ in 0..FLOOD / 100 {
+        drops.make(100)?;
+        // Not faster than dropwatch.
+        thread::sleep(Duration::from_millis(5));
+    }
+    dropwatch.signal(Signal::SIGINT)?;
+    let mut text = String::new();
+    output
+        .read_to_string(&mut text)
+        .context("reading the lines")?;
+    let ended = dropwatch.wait(SOON)?;
+    ended.expect_status(0)?;
+    let account = Account::find(&ended.stderr)?;
+    account.check()?;
+    let lines = text.lines().count() as u64;
+    ensure!(
+        account.printed == lines && account.printed + account.lost == FLOOD as u64,
+        "{FLOOD} drops, {lines} lines: {account:?}"
+    );
+    let packets = read(&folder.file())?.packets.len();
+    ensure!(
+        packets == FLOOD && account.lost > 0,
+        "{packets} packets of {FLOOD} in the file: {account:?}"
+    );
+    Ok(Outcome::Passed)
+}
+
+/// The second run on a file is refused, and the first one's file stays.
+fn two_runs(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let folder = Folder::new()?;
+    let mut first = Dropwatch::spawn_command(writing(path, &drops, &folder.file(), &[]))?;
+    first.wait_ready()?;
+    for flags in [&[][..], &["--rotate", "1M"]] {
+        let second = writing(path, &drops, &folder.file(), flags);
+        let ended = Dropwatch::spawn_command(second)?.wait(SOON)?;
+        one_line_of_failure(&ended, &["is being written by another run"])?;
+    }
+    drops.make(3)?;
+    wait_until(|| first.lines().len() >= 3)?;
+    first.stop()?.expect_status(0)?;
+    let packets = read(&folder.file())?.packets.len();
+    ensure!(packets == 3, "{packets} packets of 3");
+    Ok(Outcome::Passed)
+}
+
+/// Nobody is told that packets are in a file that is gone.
+fn removed(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let folder = Folder::new()?;
+    let mut dropwatch = Dropwatch::spawn_command(writing(path, &drops, &folder.file(), &[]))?;
+    dropwatch.wait_ready()?;
+    drops.make(3)?;
+    wait_until(|| dropwatch.lines().len() >= 3)?;
+    fs::remove_file(folder.file())?;
+    let ended = dropwatch.stop()?;
+    ended.expect_status(1)?;
+    ended.account()?;
+    let said = [
+        "dropwatch: 0 packets in ",
+        "was removed while it was written, and 3 packets with it",
+    ];
+    ensure!(
+        said.iter().all(|said| ended.stderr.contains(said)),
+        "{}",
+        ended.stderr
+    );
+    Ok(Outcome::Passed)
 }
 
 fn full_disk(path: &Path) -> Result<Outcome> {

@@ -16,7 +16,7 @@ use dropwatch_tests::{
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::checks::{Check, Drops, SOON, wait_until};
+use crate::checks::{Check, Drops, SOON, one_line_of_failure, wait_until};
 
 /// All checks.
 pub(crate) const ALL: &[(&str, Check)] = &[
@@ -36,6 +36,8 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("replay/recorded_again", recorded_again),
     ("replay/filters", filtered),
     ("replay/refused", refused),
+    ("replay/into_itself", into_itself),
+    ("replay/twice", twice),
 ];
 
 /// What a replay has printed.
@@ -121,7 +123,7 @@ fn replays(path: &Path, flags: &[&str]) -> Result<Outcome> {
 
 /// The files of a run, in any order.
 fn rotated(path: &Path) -> Result<Outcome> {
-    let recorded = Recorded::new(path, &["--rotate", "16K"], 400)?;
+    let recorded = Recorded::new(path, &["--rotate", "4K"], 400)?;
     let files = fs::read_dir(recorded.dir.path()).context("looking for files")?;
     let mut files = files
         .map(|file| Ok(file?.path()))
@@ -131,6 +133,19 @@ fn rotated(path: &Path) -> Result<Outcome> {
     same(&replay(path, &[], &files)?, &recorded.ended)?;
     files.reverse();
     same(&replay(path, &[], &files)?, &recorded.ended)?;
+    // More files than shells let one have open.
+    let output = Command::new("sh")
+        .args(["-c", r#"ulimit -Sn 12; exec "$0" replay "$@" > /dev/null"#])
+        .arg(path)
+        .args(&files)
+        .output()
+        .context("running a shell")?;
+    ensure!(
+        output.status.success() && files.len() > 12,
+        "{} files: {}",
+        files.len(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     // Nobody takes a part for the whole.
     let last = replay(path, &[], &files[files.len() - 1..])?;
     let account = Account::find(&last.stderr)?;
@@ -315,6 +330,54 @@ fn filtered(path: &Path) -> Result<Outcome> {
         live.stdout
     );
     ensure!(compared > 20, "only {compared} filters were compared");
+    Ok(Outcome::Passed)
+}
+
+/// What is read is not replaced, whatever it is called and however it is read.
+fn into_itself(path: &Path) -> Result<Outcome> {
+    let recorded = Recorded::new(path, &[], 3)?;
+    let file = recorded.file();
+    let whole = fs::read(&file).context("reading the recording")?;
+    let full = recorded.dir.path().join("y.dwr.1");
+    fs::hard_link(&file, &full).context("linking to the recording")?;
+    for (name, flags) in [
+        ("x.dwr", ""),
+        ("x.dwr", "--rotate=1M"),
+        ("y.dwr", "--rotate=1M"),
+    ] {
+        for input in [r#"replay "$1""#, r#"replay - < "$1""#] {
+            let output = Command::new("sh")
+                .arg("-c")
+                .arg(format!(r#""$0" {input} -w "$2" {flags}"#))
+                .arg(path)
+                .arg(&file)
+                .arg(recorded.dir.path().join(name))
+                .output()
+                .context("running a shell")?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                output.status.code() == Some(1)
+                    && said.lines().count() == 1
+                    && said.contains("is being read"),
+                "{input} -w {name} {flags}: {said}"
+            );
+        }
+    }
+    for file in [&file, &full] {
+        ensure!(fs::read(file)? == whole, "{} was changed", file.display());
+    }
+    Ok(Outcome::Passed)
+}
+
+/// No drop is printed twice because a file was named twice.
+fn twice(path: &Path) -> Result<Outcome> {
+    let recorded = Recorded::new(path, &[], 3)?;
+    let copy = recorded.dir.path().join("copy.dwr");
+    fs::copy(recorded.file(), &copy).context("copying the recording")?;
+    for other in [recorded.file(), copy] {
+        let ended = replay(path, &[], &[recorded.file(), other])?;
+        one_line_of_failure(&ended, &["are the same part of one recording"])?;
+    }
     Ok(Outcome::Passed)
 }
 

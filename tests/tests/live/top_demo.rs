@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use dropwatch::{
     classify::Class,
     groups::{Counts, Dimension, Groups},
+    signals::Signals,
     top::{self, Options, Source, Update},
 };
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -69,7 +70,7 @@ fn show(args: &[String]) -> Result<()> {
         source
             .interval
             .set_missed_tick_behavior(MissedTickBehavior::Delay);
-        top::run(&mut source, options).await
+        top::run(&mut source, options, &mut Signals::new()?).await
     })
 }
 

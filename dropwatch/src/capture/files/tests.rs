@@ -37,7 +37,7 @@ fn a_file_is_replaced_and_for_its_owner_alone() {
     fs::write(&path, "old").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let reader = File::open(&path).unwrap();
-    let mut files = Files::create(&path, None).unwrap();
+    let mut files = Files::create(&path, None, &[]).unwrap();
     files.write(b"new").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"new");
     let mode = fs::metadata(&path).unwrap().permissions().mode();
@@ -61,7 +61,7 @@ fn links_and_folders_are_refused_and_left_alone() {
     symlink(folder.path().join("nowhere"), &dangling).unwrap();
     for path in [&link, &dangling, folder.path()] {
         for rotation in [None, rotation(4096, Some(2))] {
-            let error = Files::create(path, rotation).err().unwrap();
+            let error = Files::create(path, rotation, &[]).err().unwrap();
             assert!(error.to_string().contains("no regular file"), "{error}");
         }
     }
@@ -73,7 +73,7 @@ fn links_and_folders_are_refused_and_left_alone() {
 fn full_files_get_numbers_and_the_oldest_go() {
     let folder = folder();
     let path = folder.path().join("drops");
-    let mut files = Files::create(&path, rotation(2, Some(3))).unwrap();
+    let mut files = Files::create(&path, rotation(2, Some(3)), &[]).unwrap();
     for text in ["aa", "bb", "cc", "dd", "ee"] {
         if files.is_full(0) {
             files.next().unwrap();
@@ -108,7 +108,7 @@ fn another_run_goes_on_and_removes_only_what_has_our_names() {
         fs::write(folder.path().join(name), name).unwrap();
     }
     symlink("target", folder.path().join("drops.20")).unwrap();
-    let files = Files::create(&path, rotation(4096, Some(3))).unwrap();
+    let files = Files::create(&path, rotation(4096, Some(3)), &[]).unwrap();
     assert_eq!(files.full.last, 21);
     let mut expected: Vec<&str> = others.to_vec();
     expected.extend(["drops", "drops.12", "drops.20", "drops.21"]);
@@ -121,7 +121,7 @@ fn another_run_goes_on_and_removes_only_what_has_our_names() {
 fn one_file_can_be_all_that_is_kept() {
     let folder = folder();
     let path = folder.path().join("drops");
-    let mut files = Files::create(&path, rotation(1, Some(1))).unwrap();
+    let mut files = Files::create(&path, rotation(1, Some(1)), &[]).unwrap();
     files.write(b"a").unwrap();
     files.next().unwrap();
     files.write(b"b").unwrap();
@@ -133,10 +133,85 @@ fn one_file_can_be_all_that_is_kept() {
 }
 
 #[test]
+fn what_is_read_is_left_alone() {
+    let folder = folder();
+    let [path, full] = ["drops", "drops.3"].map(|name| folder.path().join(name));
+    for input in [&path, &full] {
+        fs::write(input, "precious").unwrap();
+        let id = FileId::from(&fs::metadata(input).unwrap());
+        let error = Files::create(&path, rotation(1, Some(1)), &[id]);
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("is being read"), "{error}");
+        assert_eq!(fs::read(input).unwrap(), b"precious");
+        // Also by another name.
+        let link = folder.path().join("other");
+        fs::hard_link(input, &link).unwrap();
+        assert!(Files::create(&link, None, &[id]).is_err());
+        fs::remove_file(link).unwrap();
+        fs::remove_file(input).unwrap();
+    }
+}
+
+#[test]
+fn two_runs_do_not_write_one_file() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let mut first = Files::create(&path, None, &[]).unwrap();
+    first.write(b"first").unwrap();
+    for rotation in [None, rotation(1, Some(1))] {
+        let error = Files::create(&path, rotation, &[]).err().unwrap();
+        assert!(error.to_string().contains("another run"), "{error}");
+    }
+    assert_eq!(
+        contents(&folder),
+        [("drops".to_owned(), "first".to_owned())]
+    );
+    drop(first);
+    Files::create(&path, None, &[]).unwrap();
+    assert_eq!(contents(&folder), [("drops".to_owned(), String::new())]);
+}
+
+#[test]
+fn names_that_others_have_taken_are_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let mut files = Files::create(&path, rotation(1, None), &[]).unwrap();
+    // Since the folder was read.
+    fs::write(folder.path().join("drops.1"), "precious").unwrap();
+    fs::create_dir(folder.path().join("drops.2")).unwrap();
+    symlink("nowhere", folder.path().join("drops.3")).unwrap();
+    files.write(b"a").unwrap();
+    files.next().unwrap();
+    assert_eq!(files.finished(), 1);
+    assert_eq!(
+        fs::read(folder.path().join("drops.1")).unwrap(),
+        b"precious"
+    );
+    assert_eq!(fs::read(folder.path().join("drops.4")).unwrap(), b"a");
+    // Another file in the place of ours is not ours to rename.
+    fs::rename(&path, folder.path().join("mine")).unwrap();
+    fs::write(&path, "precious").unwrap();
+    assert!(!files.is_in_place() && !files.is_removed());
+    let error = files.next().unwrap_err();
+    assert!(format!("{error:#}").contains("creating"), "{error:#}");
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn a_file_that_was_removed_is_known() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let files = Files::create(&path, None, &[]).unwrap();
+    assert!(files.is_in_place() && !files.is_removed());
+    fs::remove_file(&path).unwrap();
+    assert!(!files.is_in_place() && files.is_removed());
+}
+
+#[test]
 fn what_has_no_room_leaves_no_part_of_it() {
     let folder = folder();
     let path = folder.path().join("drops");
-    let mut files = Files::create(&path, None).unwrap();
+    let mut files = Files::create(&path, None, &[]).unwrap();
     files.write(b"whole").unwrap();
     // Not for writing.
     files.file = File::open(&path).unwrap();
