@@ -1,14 +1,16 @@
 //! What the kernel holds of eBPF: programs, maps and links, by their ids.
 
-use std::{collections::BTreeSet, fs, io};
+use std::{collections::BTreeSet, fs};
 
 use anyhow::{Context as _, Result};
-use nix::libc;
+use nix::{errno::Errno, libc};
+
+use crate::bpf;
 
 /// `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
-const PROGRAM_NEXT: libc::c_int = 11;
-const MAP_NEXT: libc::c_int = 12;
-const LINK_NEXT: libc::c_int = 31;
+const PROGRAM_NEXT: libc::c_long = 11;
+const MAP_NEXT: libc::c_long = 12;
+const LINK_NEXT: libc::c_long = 31;
 
 /// Ids of objects, each kind for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,26 +65,16 @@ fn id_in(info: &str, name: &str) -> Option<u32> {
 }
 
 /// Walks the ids of one kind.
-fn ids(command: libc::c_int) -> io::Result<BTreeSet<u32>> {
+fn ids(command: libc::c_long) -> nix::Result<BTreeSet<u32>> {
     let mut ids = BTreeSet::new();
     // `start_id`, `next_id` and `open_flags` of `union bpf_attr`.
     let mut attr = [0_u32; 3];
     loop {
-        // SAFETY: `attr` is valid for the size that is given, and outlives the call.
-        let status = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                command,
-                attr.as_mut_ptr(),
-                size_of_val(&attr),
-            )
-        };
-        if status < 0 {
-            let error = io::Error::last_os_error();
-            return match error.raw_os_error() {
-                Some(libc::ENOENT) => Ok(ids),
-                _ => Err(error),
-            };
+        // SAFETY: these commands take three numbers.
+        match unsafe { bpf::call(command, &mut attr) } {
+            Ok(_) => {}
+            Err(Errno::ENOENT) => return Ok(ids),
+            Err(error) => return Err(error),
         }
         attr[0] = attr[1];
         ids.insert(attr[0]);

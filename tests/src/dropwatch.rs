@@ -17,6 +17,8 @@ use nix::{
 };
 use tempfile::TempDir;
 
+use crate::wait;
+
 /// How long a start may take: loading and verifying is slow on an emulated CPU.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 /// How long an end may take.
@@ -164,6 +166,28 @@ impl Dropwatch {
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id()).context("a process id")?;
         kill(Pid::from_raw(pid), signal).with_context(|| format!("sending {signal} to dropwatch"))
+    }
+
+    /// Stops it for a while, and waits until it has stopped; `SIGCONT` lets it go on.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        wait::until("stopping dropwatch", STOP_WITHIN, || {
+            Ok(self.status()?.contains("\nState:\tT"))
+        })
+    }
+
+    /// Memory that it uses, in KiB.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let status = self.status()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.context("no VmRSS of dropwatch")
+    }
+
+    /// What the kernel says of it.
+    fn status(&self) -> Result<String> {
+        let path = format!("/proc/{}/status", self.pid());
+        fs::read_to_string(&path).with_context(|| format!("reading {path}"))
     }
 
     /// Interrupts it and waits for the end.

@@ -8,13 +8,7 @@ mod life;
 mod missing;
 mod names;
 
-use std::{
-    fs,
-    path::Path,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
@@ -26,12 +20,15 @@ use crate::{
     line::Line,
     run::Outcome,
     scenario::{OUTPUT_DROP, local},
-    traffic,
+    traffic, wait,
     world::World,
 };
 
 /// How long anything here may take: an emulated processor is slow.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// Drops that are made where their number is no matter.
+const N: usize = 10;
 
 /// A fault, and what has to come of it.
 #[derive(Debug)]
@@ -195,6 +192,14 @@ fn make(world: &World, port: u16, count: usize) -> Result<u64> {
     Ok(sent.len() as u64)
 }
 
+/// Runs one with some drops.
+fn played(command: Command, world: &World) -> Result<Ended> {
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    dropwatch.wait_ready()?;
+    let sent = make(world, 40_000, N)?;
+    Ok(end(dropwatch, sent)?.0)
+}
+
 /// Ends it, and checks that the account has each of `sent` drops and each line.
 fn end(dropwatch: Dropwatch, sent: u64) -> Result<(Ended, Account)> {
     dropwatch.signal(Signal::SIGINT)?;
@@ -238,23 +243,8 @@ fn parsed(text: &str) -> Result<Vec<Line>> {
     text.lines().map(Line::parse).collect()
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + WITHIN;
-    while !done()? {
-        ensure!(Instant::now() < deadline, "{what}: not within {WITHIN:?}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
-}
-
-/// Stops a process, and waits until it has stopped.
-fn pause(dropwatch: &Dropwatch) -> Result<()> {
-    dropwatch.signal(Signal::SIGSTOP)?;
-    let path = format!("/proc/{}/status", dropwatch.pid());
-    wait_until("stopping dropwatch", || {
-        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        Ok(status.contains("\nState:\tT"))
-    })
+fn wait_until(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait::until(what, WITHIN, done)
 }
 
 /// A file of the kernel with another content, until this is dropped.

@@ -5,7 +5,6 @@
 //! becomes of the output, and what the account has to say of the packets.
 
 use std::{
-    fs,
     io::{BufRead as _, BufReader, Read as _},
     net::UdpSocket,
     path::Path,
@@ -312,8 +311,7 @@ impl Flood {
     fn flood(&self, world: &World, dropwatch: &Dropwatch) -> Result<u64> {
         let stops = matches!(self.reader, Reader::Stopped | Reader::Full);
         if stops {
-            dropwatch.signal(Signal::SIGSTOP)?;
-            wait_until_stopped(dropwatch.pid())?;
+            dropwatch.pause()?;
         }
         let sent = world
             .subject
@@ -456,17 +454,4 @@ fn send_to_full_receiver(_sockets: usize, packets: usize) -> Result<u64> {
         "the buffer held all {packets} datagrams"
     );
     Ok((packets - received) as u64)
-}
-
-fn wait_until_stopped(pid: u32) -> Result<()> {
-    let path = format!("/proc/{pid}/status");
-    let deadline = Instant::now() + WITHIN;
-    loop {
-        let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        if status.contains("\nState:\tT") {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "dropwatch does not stop");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -3,6 +3,7 @@
 //! [`scenario`] is the table that says what is dropped and what dropwatch has to print;
 //! [`run`] plays it against running dropwatch processes; the other modules are its tools.
 
+pub mod bpf;
 pub mod bpf_objects;
 pub mod cgroup;
 pub mod dropwatch;
@@ -29,5 +30,6 @@ pub mod stand_in;
 pub mod summary;
 pub mod tmux;
 pub mod traffic;
+pub mod wait;
 pub mod world;
 mod xdp;

@@ -20,8 +20,12 @@ use crate::{
     server::{Server, Socket, counter},
     stand_in::SenderProcess,
     traffic::{self, Packet},
+    wait,
     world::{World, output_of, run_command},
 };
+
+/// How long a server may take for anything.
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// The scenarios about owners, namespaces and segments.
 pub static SCENARIOS: &[Scenario] = &[
@@ -290,7 +294,7 @@ fn flooded_dnsmasq(world: &World) -> Result<Vec<Packet>> {
         world.subject.run(|| overflow(ask, address, DATAGRAMS))
     })?;
     server.thaw()?;
-    wait_until("dnsmasq reads all", || {
+    wait::until("dnsmasq reads all", WITHIN, || {
         let socket = world.subject.run(|| Socket::find("udp", address))?;
         Ok(socket.is_some_and(|socket| socket.unread == 0))
     })?;
@@ -340,7 +344,9 @@ fn fill_receive_queue(world: &World, server: &Server, client: TcpStream) -> Resu
     for _ in 0..8 {
         (&client).write_all(&[b' '; 1400]).context("asking redis")?;
     }
-    wait_until("the receive queue fills up", || Ok(dropped()? > before))?;
+    wait::until("the receive queue fills up", WITHIN, || {
+        Ok(dropped()? > before)
+    })?;
     let count = usize::try_from(settled(dropped)? - before).context("a count of drops")?;
     close_silently(client)?;
     let mut packet = Packet::new("tcp", source, subject(6379));
@@ -416,13 +422,4 @@ fn settled(mut count: impl FnMut() -> Result<u64>) -> Result<u64> {
         }
     }
     Ok(last)
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !done()? {
-        ensure!(Instant::now() < deadline, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

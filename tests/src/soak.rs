@@ -5,6 +5,7 @@ use std::{
     fmt, fs,
     io::{BufRead as _, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{ChildStdout, Command},
     thread::{self, JoinHandle},
@@ -123,9 +124,7 @@ struct Running {
 
 impl Running {
     fn start(binary: &Path, netns: &Netns, flags: &'static str) -> Result<Self> {
-        let mut command = Command::new(binary);
-        command.args(flags.split_whitespace());
-        command.args(["--iface", DEVICES]);
+        let command = watching(binary, flags);
         let (mut dropwatch, stdout) = netns.run(|| Dropwatch::spawn_piped(command))?;
         let reader = thread::spawn(move || read(stdout));
         dropwatch.wait_ready().context(flags)?;
@@ -144,7 +143,7 @@ impl Running {
             self.flags,
             self.dropwatch.stderr()
         );
-        self.samples.push(Sample::of(self.dropwatch.pid())?);
+        self.samples.push(Sample::of(&self.dropwatch)?);
         Ok(())
     }
 
@@ -166,6 +165,14 @@ impl Running {
     }
 }
 
+/// A command that watches what is dropped in worlds.
+fn watching(binary: &Path, flags: &str) -> Command {
+    let mut command = Command::new(binary);
+    command.args(flags.split_whitespace());
+    command.args(["--iface", DEVICES]);
+    command
+}
+
 /// Reads all lines, and counts those about floods.
 fn read(stdout: ChildStdout) -> Result<u64> {
     let text = format!(" 10.77.0.2:{SENDER} > 10.77.0.1:{CLOSED} ");
@@ -184,15 +191,12 @@ fn read(stdout: ChildStdout) -> Result<u64> {
 }
 
 impl Sample {
-    fn of(pid: u32) -> Result<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let rss = rss.and_then(|text| text.split_whitespace().next()?.parse().ok());
+    fn of(dropwatch: &Dropwatch) -> Result<Self> {
         let mut sample = Self {
-            rss: rss.context("no VmRSS")?,
+            rss: dropwatch.resident_kib()?,
             ..Self::default()
         };
-        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+        for entry in fs::read_dir(format!("/proc/{}/fd", dropwatch.pid()))? {
             sample.descriptors += 1;
             // It can be closed by now.
             let target = fs::read_link(entry?.path()).unwrap_or_default();
@@ -282,10 +286,8 @@ fn round(
     report.rounds += 1;
     let folder = tempfile::tempdir().context("making a folder")?;
     let flags = FLAGS[rng.usize(..FLAGS.len())];
-    let mut command = Command::new(binary);
+    let mut command = watching(binary, flags);
     command.current_dir(folder.path());
-    command.args(flags.split_whitespace());
-    command.args(["--iface", DEVICES]);
     let mut short = Dropwatch::spawn_command(command)?;
     for _ in 0..2 {
         let scenario = playable[rng.usize(..playable.len())];
@@ -293,15 +295,14 @@ fn round(
         play(scenario).with_context(|| format!("scenario {}", scenario.name))?;
     }
     churn(home, rng)?;
-    flood(home)?;
-    report.flooded += FLOOD as u64;
+    flood(home, report)?;
     // It may be hit at its start as well.
-    if rng.u8(..) < 200 {
+    let waits = rng.u8(..) < 200;
+    if waits {
         short.wait_ready().context(flags)?;
-        flood(home)?;
-        report.flooded += FLOOD as u64;
+        flood(home, report)?;
     }
-    end(short, rng, report).with_context(|| format!("`{flags}`"))
+    end(short, waits, rng, report).with_context(|| format!("`{flags}`"))
 }
 
 fn play(scenario: &Scenario) -> Result<()> {
@@ -312,7 +313,7 @@ fn play(scenario: &Scenario) -> Result<()> {
 }
 
 /// Ends a dropwatch one way or another.
-fn end(short: Dropwatch, rng: &mut Rng, report: &mut Report) -> Result<()> {
+fn end(short: Dropwatch, is_ready: bool, rng: &mut Rng, report: &mut Report) -> Result<()> {
     report.short_runs += 1;
     let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL];
     let signal = signals[rng.usize(..signals.len())];
@@ -322,12 +323,12 @@ fn end(short: Dropwatch, rng: &mut Rng, report: &mut Report) -> Result<()> {
         report.killed += 1;
         return Ok(());
     }
-    ended.expect_status(0)?;
-    // One that was interrupted before it was attached has nothing to account for.
-    match ended.stderr.contains(" seen = ") || !ended.stdout.is_empty() {
-        true => Account::find(&ended.stderr)?.check(),
-        false => Ok(()),
+    // While it starts, a signal does what it does by itself.
+    if !is_ready && ended.status.signal() == Some(signal as i32) {
+        return Ok(());
     }
+    ended.expect_status(0)?;
+    Account::find(&ended.stderr)?.check()
 }
 
 /// Interfaces, processes and sockets come and go.
@@ -353,7 +354,8 @@ fn churn(home: &World, rng: &mut Rng) -> Result<()> {
     })
 }
 
-fn flood(home: &World) -> Result<()> {
+fn flood(home: &World, report: &mut Report) -> Result<()> {
+    report.flooded += FLOOD as u64;
     home.peer.run(|| {
         let from = v4([10, 77, 0, 2], SENDER);
         traffic::udp(from, v4([10, 77, 0, 1], CLOSED), FLOOD, 100).map(drop)

@@ -4,13 +4,15 @@
     reason = "there is no safe way to load a program, see below"
 )]
 
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 use nix::{
     libc,
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
 };
+
+use crate::bpf;
 
 // `include/uapi/linux/bpf.h`.
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -44,7 +46,7 @@ struct Link {
 /// # Errors
 /// The kernel refuses; before 5.9 it can't.
 pub(crate) fn drop_all(interface: &str) -> Result<OwnedFd> {
-    let load = Load {
+    let mut load = Load {
         kind: BPF_PROG_TYPE_XDP,
         instruction_count: DROP_ALL.len() as u32,
         instructions: DROP_ALL.as_ptr(),
@@ -55,34 +57,17 @@ pub(crate) fn drop_all(interface: &str) -> Result<OwnedFd> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
     let is_lifted = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
     // SAFETY: the pointers are valid for the call.
-    let program = unsafe { bpf(BPF_PROG_LOAD, &load) };
+    let program = unsafe { bpf::open(BPF_PROG_LOAD, &mut load) };
     if is_lifted {
         setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard)?;
     }
     let program = program.context("loading an XDP program")?;
-    let link = Link {
+    let mut link = Link {
         program: program.as_raw_fd(),
         interface: nix::net::if_::if_nametoindex(interface)?,
         attach_type: BPF_XDP,
         flags: 0,
     };
     // SAFETY: it holds no pointers.
-    unsafe { bpf(BPF_LINK_CREATE, &link) }.context("attaching an XDP program")
-}
-
-/// # Safety
-/// `attribute` is what the command takes, and its pointers are valid.
-unsafe fn bpf<T>(command: libc::c_long, attribute: &T) -> Result<OwnedFd> {
-    // SAFETY: the caller's promise; the kernel takes what is behind the size as zero.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attribute),
-            size_of::<T>(),
-        )
-    };
-    let fd = nix::errno::Errno::result(fd)?;
-    // SAFETY: both commands return a descriptor that nobody else has.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+    unsafe { bpf::open(BPF_LINK_CREATE, &mut link) }.context("attaching an XDP program")
 }

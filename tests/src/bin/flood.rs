@@ -9,16 +9,13 @@ use std::{
     fs::{self, File},
     io,
     net::{Ipv4Addr, UdpSocket},
-    os::{
-        fd::{FromRawFd as _, OwnedFd, RawFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use dropwatch_tests::world::run_command;
+use dropwatch_tests::{bpf, world::run_command};
 use nix::{
     libc,
     sched::{CloneFlags, CpuSet, sched_setaffinity, unshare},
@@ -46,7 +43,7 @@ const MAX_FLOWS: u32 = (1 << 24) - 2;
 const CHUNK: u32 = 100;
 
 /// `BPF_ENABLE_STATS` of `enum bpf_cmd`, `include/uapi/linux/bpf.h`.
-const BPF_ENABLE_STATS: libc::c_int = 32;
+const BPF_ENABLE_STATS: libc::c_long = 32;
 
 struct Options {
     packets: u32,
@@ -167,20 +164,10 @@ fn enter_own_netns() -> Result<u64> {
 fn enable_bpf_stats() -> Result<OwnedFd> {
     // The whole of `union bpf_attr` as this command knows it: `enable_stats.type`, in which 0 is
     // BPF_STATS_RUN_TIME.
-    let attr: u32 = 0;
-    // SAFETY: `attr` is valid for the size that is given, and outlives the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_ENABLE_STATS,
-            &raw const attr,
-            size_of_val(&attr),
-        )
-    };
-    let fd = nix::errno::Errno::result(fd).context("making the kernel measure eBPF programs")?;
-    let fd = RawFd::try_from(fd).context("the kernel's file descriptor")?;
-    // SAFETY: the kernel has just opened it for this process, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    let mut attr: u32 = 0;
+    // SAFETY: it takes this number and returns a descriptor.
+    let stats = unsafe { bpf::open(BPF_ENABLE_STATS, &mut attr) };
+    stats.context("making the kernel measure eBPF programs")
 }
 
 fn send(packets: u32, size: usize, flows: u32) -> Result<Timing> {

@@ -11,32 +11,17 @@ use nix::{
 };
 
 use super::{
-    Setting, Stage, WITHIN, end, flow, make, one_line, parsed, wait_until, world_of_drops,
+    N, Setting, Stage, WITHIN, end, flow, make, one_line, parsed, played, wait_until,
+    world_of_drops,
 };
 use crate::{
-    cgroup::Cgroup,
-    dropwatch::{Dropwatch, Ended},
-    kernel::Kernel,
-    line::Line,
-    run::Outcome,
-    scenario::local,
-    traffic,
-    world::World,
+    cgroup::Cgroup, dropwatch::Dropwatch, kernel::Kernel, line::Line, run::Outcome,
+    scenario::local, traffic, world::World,
 };
 
-/// Drops of each phase.
-const N: usize = 10;
 /// Kernels from here on count eBPF maps against control groups, not locked memory.
 const MEMORY_BY_CGROUP: Kernel = Kernel(5, 11);
 const HOUR: i64 = 3600;
-
-/// Runs it with some drops.
-fn played(command: Command, world: &World) -> Result<Ended> {
-    let mut dropwatch = Dropwatch::spawn_command(command)?;
-    dropwatch.wait_ready()?;
-    let sent = make(world, 40_000, N)?;
-    Ok(end(dropwatch, sent)?.0)
-}
 
 /// It lifts a low limit on locked memory, or says what to do.
 pub(super) fn low_memlock(stage: &Stage<'_>) -> Result<Outcome> {

@@ -23,7 +23,7 @@ use nix::{
     unistd::{ForkResult, Pid, fork},
 };
 
-use super::{Stage, WITHIN, end, make, parsed, pause, wait_until, world_of_drops};
+use super::{Stage, WITHIN, end, make, parsed, wait_until, world_of_drops};
 use crate::{
     bpf_objects::Objects,
     kernel,
@@ -91,7 +91,7 @@ pub(super) fn killed(stage: &Stage<'_>, hook: &str) -> Result<Outcome> {
 pub(super) fn stopped(stage: &Stage<'_>) -> Result<Outcome> {
     let world = world_of_drops()?;
     let dropwatch = stage.start(&world, &["--buffer-size", "64K"])?;
-    pause(&dropwatch)?;
+    dropwatch.pause()?;
     let started = Instant::now();
     let mut sent = 0;
     while started.elapsed() < STOPPED {
@@ -231,14 +231,14 @@ pub(super) fn short_lived(stage: &Stage<'_>) -> Result<Outcome> {
     // What comes with the first drop is no growth.
     let mut sent = make(&world, 40_000, 100)?;
     wait_until("the first lines", || Ok(dropwatch.lines().len() == 100))?;
-    let before = resident_kib(dropwatch.pid())?;
+    let before = dropwatch.resident_kib()?;
     let ports = FIRST_PORT..FIRST_PORT + PROCESSES;
     let pids = world
         .subject
         .run(|| ports.map(send_and_end).collect::<Result<Vec<i32>>>())?;
     sent += pids.len() as u64;
     wait_until("the lines", || Ok(dropwatch.lines().len() as u64 >= sent))?;
-    let after = resident_kib(dropwatch.pid())?;
+    let after = dropwatch.resident_kib()?;
     let (ended, account) = end(dropwatch, sent)?;
     ensure!(account.lost == 0, "none was to be lost: {account:?}");
     for line in parsed(&ended.stdout)? {
@@ -298,13 +298,4 @@ fn send_one(port: u16) -> nix::Result<()> {
         Ok(_) | Err(nix::errno::Errno::EPERM) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Memory of a process that is in use.
-fn resident_kib(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    kib.with_context(|| format!("no VmRSS in {path}"))
 }

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::{Stage, WITHIN, end, exact, make, one_line, parsed, world_of_drops};
+use super::{N, Stage, WITHIN, end, exact, make, one_line, parsed, played, world_of_drops};
 use crate::{
     dropwatch::{Account, Dropwatch, Ended},
     kernel,
@@ -23,8 +23,6 @@ use crate::{
 
 /// The kernel's types.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
-/// Drops that are made.
-const N: usize = 10;
 
 /// A command that watches `world` with other mounts than the rest of the host.
 fn with_mounts(stage: &Stage<'_>, world: &World, mounts: &str, flags: &[&str]) -> Command {
@@ -36,14 +34,6 @@ fn with_mounts(stage: &Stage<'_>, world: &World, mounts: &str, flags: &[&str]) -
 /// Runs it to its end, which is to come at once.
 fn ended(command: Command) -> Result<Ended> {
     Dropwatch::spawn_command(command)?.wait(WITHIN)
-}
-
-/// Runs it with some drops.
-fn played(command: Command, world: &World) -> Result<Ended> {
-    let mut dropwatch = Dropwatch::spawn_command(command)?;
-    dropwatch.wait_ready()?;
-    let sent = make(world, 40_000, N)?;
-    Ok(end(dropwatch, sent)?.0)
 }
 
 pub(super) fn no_btf(stage: &Stage<'_>) -> Result<Outcome> {

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 
-use super::{Stage, end, flow, parsed, pause, wait_until};
+use super::{N, Stage, end, flow, parsed, wait_until};
 use crate::{
     dropwatch::Dropwatch,
     kernel::load_module,
@@ -16,8 +16,6 @@ use crate::{
     world::{World, run_command},
 };
 
-/// Drops of each phase.
-const N: usize = 10;
 /// How long the kernel takes to notice that the other end of a cable came or went, and dropwatch
 /// to read symbols anew.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -49,14 +47,21 @@ fn all_have(stdout: &str, port: u16, key: &str, values: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A dropwatch that has printed the drops of one flow, and was stopped before those of a second one;
+/// and how many they are.
+fn stopped_with_drops(stage: &Stage<'_>, world: &World) -> Result<(Dropwatch, u64)> {
+    let dropwatch = stage.start(world, &[])?;
+    let mut sent = send_to_subject(world, 40_001)?;
+    wait_lines(&dropwatch, sent)?;
+    dropwatch.pause()?;
+    sent += send_to_subject(world, 40_002)?;
+    Ok((dropwatch, sent))
+}
+
 /// From the moment on, lines have the new name; those of before keep theirs.
 pub(super) fn interface_renamed(stage: &Stage<'_>) -> Result<Outcome> {
     let world = World::new()?;
-    let dropwatch = stage.start(&world, &[])?;
-    let mut sent = send_to_subject(&world, 40_001)?;
-    wait_lines(&dropwatch, sent)?;
-    pause(&dropwatch)?;
-    sent += send_to_subject(&world, 40_002)?;
+    let (dropwatch, mut sent) = stopped_with_drops(stage, &world)?;
     world.set_up([
         "ip link set v0 down",
         "ip link set v0 name w0",
@@ -76,11 +81,7 @@ pub(super) fn interface_renamed(stage: &Stage<'_>) -> Result<Outcome> {
 /// What was dropped at an interface has its name also when it is gone, and another has its number.
 pub(super) fn interface_removed(stage: &Stage<'_>) -> Result<Outcome> {
     let world = World::new()?;
-    let dropwatch = stage.start(&world, &[])?;
-    let mut sent = send_to_subject(&world, 40_001)?;
-    wait_lines(&dropwatch, sent)?;
-    pause(&dropwatch)?;
-    sent += send_to_subject(&world, 40_002)?;
+    let (dropwatch, sent) = stopped_with_drops(stage, &world)?;
     let index = world.subject.run(|| {
         let index = nix::net::if_::if_nametoindex("v0").context("the interface's number")?;
         run_command("ip link del v0")?;
@@ -109,7 +110,7 @@ pub(super) fn netns_deleted(stage: &Stage<'_>) -> Result<Outcome> {
     let dropwatch = Dropwatch::start(stage.dropwatch, &["--netns", &number])?;
     let mut sent = send(40_001)?;
     wait_lines(&dropwatch, sent)?;
-    pause(&dropwatch)?;
+    dropwatch.pause()?;
     sent += send(40_002)?;
     drop(named);
     drop(netns);
@@ -131,7 +132,7 @@ pub(super) fn module_unloaded(stage: &Stage<'_>) -> Result<Outcome> {
     let first = narrow()?;
     send_large(&first, 40_001)?;
     wait_flow(&dropwatch, 40_001)?;
-    pause(&dropwatch)?;
+    dropwatch.pause()?;
     send_large(&first, 40_002)?;
     drop(first);
     wait_until("unloading veth", || Ok(run_command("rmmod veth").is_ok()))?;
