@@ -19,8 +19,18 @@ const CARGO_FUZZ: CargoTool = CargoTool {
     is_optimised: false,
 };
 
-/// Longest input, in bytes: the types of a kernel, as far as they are read, are about as long.
-const MAX_LEN: u32 = 48_000;
+/// Longest input of a target, in bytes: about what it is given at most, for long inputs take long.
+fn max_len(target: &str) -> u32 {
+    match target {
+        // The types of a kernel, as far as they are read.
+        "btf" => 48_000,
+        // With a section of a recording, or the headers of a packet and a stack.
+        "recording" | "kallsyms" => 8192,
+        "record" => 2048,
+        // Words, lines, paths, headers.
+        _ => 512,
+    }
+}
 
 /// Memory that a target may take, in MB: the names of a kernel, and the sanitizer.
 const MEMORY: u32 = 1024;
@@ -124,7 +134,7 @@ fn run(target: &str, host: &str, options: &FuzzOptions) -> Result<Outcome> {
         .arg(&found)
         .arg(folder().join("corpus").join(target))
         .arg(format!("-artifact_prefix={artifacts}"))
-        .arg(format!("-max_len={MAX_LEN}"))
+        .arg(format!("-max_len={}", max_len(target)))
         .arg(format!("-max_total_time={}", options.seconds))
         .arg(format!("-rss_limit_mb={MEMORY}"))
         .args(["-timeout=10", "-print_final_stats=1"]);
