@@ -13,7 +13,7 @@ use rustc_hash::FxHashSet;
 use self::words::{Place, Word};
 use crate::{
     cli::{LocateArgs, PlaceFormat},
-    enrich::symbol::{KALLSYMS, MODULES, Symbols},
+    enrich::symbol::{HIDDEN_REMEDY, KALLSYMS, MODULES, Symbols},
     format,
     groups::hash,
     output::{Reader, print},
@@ -194,7 +194,7 @@ impl Finder {
         };
         ensure!(
             !symbols.hidden(),
-            "addresses need the kernel's symbols; run it as root, or give functions"
+            "addresses need the kernel's symbols: {HIDDEN_REMEDY}; or give functions"
         );
         let Some(symbol) = symbols.lookup_return(address) else {
             bail!("no function of the running kernel is at {address:#x}");
