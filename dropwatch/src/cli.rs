@@ -465,7 +465,12 @@ pub struct LineArgs {
 
 /// `dropwatch replay`
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = REPLAY_EXAMPLES, max_term_width = 100)]
+#[command(
+    after_help = REPLAY_EXAMPLES,
+    max_term_width = 100,
+    // Standard output has the lines.
+    mut_arg("write", |write| write.value_name("FILE").help(REPLAY_WRITE).long_help(None))
+)]
 pub struct ReplayArgs {
     /// Recordings (dropwatch -w FILE.dwr), or - for one on standard input
     ///
@@ -865,6 +870,9 @@ Examples:
 
 /metrics has the counts, as OpenMetrics or Prometheus' text, /healthz says whether drops are
 being read. The kernel counts, as for summary. docs/fleet.md tells what to choose.";
+
+const REPLAY_WRITE: &str = "Write the packets to this file, for Wireshark (pcapng), each with its line \
+    as a comment; a FILE.dwr is a recording again. A file of that name is replaced";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:

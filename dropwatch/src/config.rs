@@ -789,6 +789,19 @@ mod tests {
     }
 
     #[test]
+    fn replay_offers_no_packets_on_standard_output() {
+        let error = config(&["replay", "--help"]).unwrap_err().to_string();
+        let (_, after) = error.split_once("--write <").unwrap();
+        let (help, _) = after.split_once("--snaplen").unwrap();
+        assert!(
+            help.starts_with("FILE>")
+                && help.contains("pcapng")
+                && !help.contains("standard output"),
+            "{help}"
+        );
+    }
+
+    #[test]
     fn defaults() {
         let config = config(&[]).unwrap();
         assert!(config.filters.pids.is_empty() && config.filters.comms.is_empty());
