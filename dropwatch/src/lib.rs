@@ -45,5 +45,6 @@ pub mod serve;
 pub mod session;
 mod shared_flag;
 pub mod source;
+mod stdin;
 mod system;
 pub mod top;
