@@ -90,7 +90,7 @@ pub(crate) fn clearer(error: clap::Error) -> clap::Error {
         before.is_some_and(|before| before.to_string().contains(flag))
     };
     let words = if word == "help" {
-        "write dropwatch --help, or dropwatch COMMAND --help".to_owned()
+        "help is a flag: dropwatch --help, or dropwatch COMMAND --help".to_owned()
     } else if is_behind("--stack[") && word.parse::<u32>().is_ok() {
         format!("--stack takes its number behind =, write --stack={word}")
     } else {

@@ -799,8 +799,8 @@ mod tests {
         for (arguments, expected) in [
             (&["--stack", "4"][..], "write --stack=4\n"),
             (&["--no-stack", "--stack", "4"], "write --stack=4\n"),
-            (&["help"], "write dropwatch --help,"),
-            (&["help", "summary"], "write dropwatch --help,"),
+            (&["help"], "help is a flag: dropwatch --help,"),
+            (&["help", "summary"], "help is a flag: dropwatch --help,"),
             // As clap has it.
             (&["--no-stack", "4"], "cannot be used with '--no-stack'"),
             (&["--stack", "x"], "the subcommand 'x' cannot be used"),
