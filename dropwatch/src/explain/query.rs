@@ -2,9 +2,7 @@
 
 use serde::Deserialize;
 
-/// Longest name of a reason or function in bytes: `KSYM_NAME_LEN` of the kernel
-/// (`include/linux/kallsyms.h`). What is longer was made up, and is as good as not known.
-const MAX_NAME: usize = 512;
+use crate::pattern::MAX_NAME;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +113,7 @@ fn known(value: &str) -> Option<&str> {
     (value != UNKNOWN).then_some(value)
 }
 
+/// Whether it can be one: what is longer was made up, and is as good as not known.
 fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME
 }
