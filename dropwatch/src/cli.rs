@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use clap::{ArgAction, ColorChoice, Parser};
+use clap::{
+    ArgAction, ColorChoice, CommandFactory as _, Parser,
+    error::{ContextKind, ContextValue},
+};
 
 use crate::{
     config::{BufferChoice, HookChoice},
@@ -19,6 +22,7 @@ use crate::{
 #[derive(Clone, Debug, Parser)]
 #[command(
     version,
+    bin_name = "dropwatch",
     after_help = EXAMPLES,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
@@ -53,6 +57,12 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Reads the program's command line; ends the program if it is wrong, or asks for help.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::try_parse().unwrap_or_else(|error| clearer(error).exit())
+    }
+
     /// How often `-v` was given.
     #[must_use]
     pub fn verbosity(&self) -> u8 {
@@ -67,6 +77,26 @@ impl Cli {
             Some(Command::Locate(args)) => args.verbose,
         }
     }
+}
+
+/// The error in better words where clap can't know what was meant.
+pub(crate) fn clearer(error: clap::Error) -> clap::Error {
+    // What is no flag and no flag's value.
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let is_behind = |flag: &str| {
+        let before = error.get(ContextKind::PriorArg);
+        before.is_some_and(|before| before.to_string().contains(flag))
+    };
+    let words = if word == "help" {
+        "help is a flag: dropwatch --help, or dropwatch COMMAND --help".to_owned()
+    } else if is_behind("--stack[") && word.parse::<u32>().is_ok() {
+        format!("--stack takes its number behind =, write --stack={word}")
+    } else {
+        return error;
+    };
+    Cli::command().error(error.kind(), words)
 }
 
 /// A part of the command line as one text, any characters in it.
@@ -258,7 +288,7 @@ pub struct SummaryArgs {
     )]
     pub output: SummaryFormat,
 
-    /// Most callers of a stack, with --by stack [default: 16; folded, svg: 64]
+    /// Most callers of a stack, only with --by stack [default: 16; folded, svg: 64]
     #[arg(long, value_name = "N", help_heading = "Output")]
     pub stack: Option<u32>,
 
@@ -465,7 +495,12 @@ pub struct LineArgs {
 
 /// `dropwatch replay`
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = REPLAY_EXAMPLES, max_term_width = 100)]
+#[command(
+    after_help = REPLAY_EXAMPLES,
+    max_term_width = 100,
+    // Standard output has the lines.
+    mut_arg("write", |write| write.value_name("FILE").help(REPLAY_WRITE).long_help(None))
+)]
 pub struct ReplayArgs {
     /// Recordings (dropwatch -w FILE.dwr), or - for one on standard input
     ///
@@ -865,6 +900,9 @@ Examples:
 
 /metrics has the counts, as OpenMetrics or Prometheus' text, /healthz says whether drops are
 being read. The kernel counts, as for summary. docs/fleet.md tells what to choose.";
+
+const REPLAY_WRITE: &str = "Write the packets to this file, for Wireshark (pcapng), each with its line \
+    as a comment; a FILE.dwr is a recording again. A file of that name is replaced";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:

@@ -436,9 +436,14 @@ impl Config {
         } = args;
         let is_graph = matches!(output, SummaryFormat::Folded | SummaryFormat::Svg);
         let mut by = by;
+        let shows_stacks = by.contains(&Dimension::Stack);
+        ensure!(
+            stack.is_none() || shows_stacks,
+            "--stack is for stacks; add --by stack, or --by reason,stack"
+        );
         if is_graph {
             ensure!(
-                by.contains(&Dimension::Stack),
+                shows_stacks,
                 "--output folded and svg show stacks; add --by stack, or --by reason,stack"
             );
             ensure!(
@@ -776,6 +781,7 @@ mod tests {
     use dropwatch_common::group::by;
 
     use super::*;
+    use crate::cli;
 
     fn config(arguments: &[&str]) -> Result<Config> {
         let cli = Cli::try_parse_from(["dropwatch"].iter().chain(arguments))?;
@@ -786,6 +792,45 @@ mod tests {
     fn the_definition_is_consistent() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_clap_can_not_know_is_said_in_better_words() {
+        for (arguments, expected) in [
+            (&["--stack", "4"][..], "write --stack=4\n"),
+            (&["--no-stack", "--stack", "4"], "write --stack=4\n"),
+            (&["help"], "help is a flag: dropwatch --help,"),
+            (&["help", "summary"], "help is a flag: dropwatch --help,"),
+            // As clap has it.
+            (&["--no-stack", "4"], "cannot be used with '--no-stack'"),
+            (&["--stack", "x"], "the subcommand 'x' cannot be used"),
+            (&["sumary"], "'summary'"),
+        ] {
+            let error = Cli::try_parse_from(["dropwatch"].iter().chain(arguments)).unwrap_err();
+            let error = cli::clearer(error);
+            assert_eq!(error.exit_code(), 2);
+            let error = error.to_string();
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+        // Whatever name it is called by.
+        let error = Cli::try_parse_from(["/tmp/other", "summary", "--foo"]).unwrap_err();
+        assert!(
+            error.to_string().contains("Usage: dropwatch summary "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn replay_offers_no_packets_on_standard_output() {
+        let error = config(&["replay", "--help"]).unwrap_err().to_string();
+        let (_, after) = error.split_once("--write <").unwrap();
+        let (help, _) = after.split_once("--snaplen").unwrap();
+        assert!(
+            help.starts_with("FILE>")
+                && help.contains("pcapng")
+                && !help.contains("standard output"),
+            "{help}"
+        );
     }
 
     #[test]
@@ -1012,7 +1057,8 @@ mod tests {
             (&["summary", "--by", "nothing"], "reason"),
             (&["summary", "--interval", "0s"], "--interval"),
             (&["summary", "--max-groups", "0"], "--max-groups"),
-            (&["summary", "--stack", "0"], "--stack"),
+            (&["summary", "--by", "stack", "--stack", "0"], "1 to 120"),
+            (&["summary", "--stack", "5"], "--by stack"),
             (&["summary", "-o", "folded"], "--by stack"),
             (&["summary", "--by", "reason", "-o", "svg"], "--by stack"),
             (

@@ -11,11 +11,11 @@ pub(crate) mod sockets;
 pub mod texts;
 
 use std::{
-    io::{self, BufRead as _, Write as _},
+    io::{self, Write as _},
     path::Path,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail};
 use rustc_hash::FxHashSet;
 
 use self::{
@@ -24,12 +24,13 @@ use self::{
     texts::{Entry, Named, Texts},
 };
 use crate::{
-    output::{Reader, print, terminal_width},
+    output::{Plain, Quoted, Reader, print, terminal_width},
     record::{DropRecord, Stack},
+    stdin::{INPUT, each_line},
 };
 
-/// The argument that stands for standard input.
-const INPUT: &str = "-";
+/// Most kinds of drops that are explained; this host's would be some hundred.
+const MAX_KINDS: usize = 1000;
 
 /// How many callers are looked at: from the rule of an nftables chain to the function that calls
 /// the hook there are three. What happens further out has little to do with the drop.
@@ -48,8 +49,11 @@ pub struct Kind {
 /// The kinds of drops that were met, in the order in which they were.
 pub struct Kinds {
     texts: Texts,
+    /// [`MAX_KINDS`] at most.
     met: Vec<Kind>,
     titles: FxHashSet<String>,
+    /// Whether there were more than that, which is told.
+    has_more: bool,
 }
 
 impl Kinds {
@@ -62,6 +66,7 @@ impl Kinds {
             texts: Texts::load()?,
             met: Vec::new(),
             titles: FxHashSet::default(),
+            has_more: false,
         })
     }
 
@@ -84,13 +89,22 @@ impl Kinds {
         }
     }
 
-    /// Notes a kind; true if it is new.
+    /// Notes a kind; true if it is new, and to be explained.
     fn meet(&mut self, kind: Kind) -> bool {
-        let is_new = self.titles.insert(kind.title.clone());
-        if is_new {
-            self.met.push(kind);
+        if self.titles.contains(&kind.title) {
+            return false;
         }
-        is_new
+        if self.met.len() >= MAX_KINDS {
+            if !std::mem::replace(&mut self.has_more, true) {
+                log::warn!(
+                    "there are more than {MAX_KINDS} kinds of drops; the first ones are explained"
+                );
+            }
+            return false;
+        }
+        self.titles.insert(kind.title.clone());
+        self.met.push(kind);
+        true
     }
 
     /// The explanations of all kinds, with the present values of this host; empty without any.
@@ -123,7 +137,7 @@ fn says_enough(entry: Option<Named<'_>>) -> bool {
 fn kind_of(texts: &Texts, place: &Place<'_>) -> Option<Kind> {
     let reason = place.reason.and_then(|name| texts.reason(name));
     let mut kind = Kind {
-        title: place.reason.unwrap_or_default().to_owned(),
+        title: Plain(place.reason.unwrap_or_default()).to_string(),
         reason: reason.map(|(name, _)| name.to_owned()),
         sites: Vec::new(),
     };
@@ -135,7 +149,7 @@ fn kind_of(texts: &Texts, place: &Place<'_>) -> Option<Kind> {
     kind.sites.extend(at.map(name));
     if let Some(function) = place.at {
         let space = if kind.title.is_empty() { "" } else { " " };
-        kind.title += &format!("{space}at {function}");
+        kind.title += &format!("{space}at {}", Plain(function));
     }
     if !says_enough(at)
         && let Some(caller) = caller(texts, &place.callers)
@@ -203,8 +217,8 @@ fn asked(texts: &Texts, argument: &str) -> Result<Vec<Kind>> {
         Some(Query::Drop(place)) => Ok(kind_of(texts, &place).into_iter().collect()),
         Some(Query::Word(word)) => named(texts, word),
         None => bail!(
-            "'{}' is neither a drop reason, nor a function, nor a line of dropwatch",
-            argument.escape_debug()
+            "{} is neither a drop reason, nor a function, nor a line of dropwatch",
+            Quoted(argument)
         ),
     }
 }
@@ -235,8 +249,8 @@ fn named(texts: &Texts, word: &str) -> Result<Vec<Kind>> {
         format!("; similar: {nearest}")
     };
     Err(anyhow!(
-        "there is no text for '{}'{hint}; 'dropwatch explain' lists all",
-        word.escape_debug()
+        "there is no text for {}{hint}; 'dropwatch explain' lists all",
+        Quoted(word)
     ))
 }
 
@@ -290,29 +304,22 @@ impl Explain {
 
     fn explain_input(&mut self) -> Result<()> {
         let mut present = Present::new(Path::new("/proc"));
-        let (mut lines, mut understood) = (0_u64, 0_u64);
-        for line in io::stdin().lock().split(b'\n') {
-            let line = line.context("reading standard input")?;
-            lines += 1;
-            // What is no line of dropwatch can come from anywhere; it is not shown.
-            let Ok(kinds) = asked(&self.kinds.texts, &String::from_utf8_lossy(&line)) else {
-                continue;
+        let kinds = &mut self.kinds;
+        each_line(io::stdin().lock(), "is one of dropwatch", |line| {
+            let Ok(asked) = asked(&kinds.texts, line) else {
+                return Ok(None);
             };
-            understood += 1;
-            for kind in kinds {
-                let gap = if self.kinds.met.is_empty() { "" } else { "\n" };
-                if self.kinds.meet(kind.clone()) {
-                    let block = explain(&self.kinds.texts, &kind, &mut present);
+            for kind in asked {
+                let gap = if kinds.met.is_empty() { "" } else { "\n" };
+                if kinds.meet(kind.clone()) {
+                    let block = explain(&kinds.texts, &kind, &mut present);
                     if print(format!("{gap}{block}"))? == Reader::Gone {
-                        return Ok(());
+                        return Ok(Some(Reader::Gone));
                     }
                 }
             }
-        }
-        ensure!(
-            lines == 0 || understood > 0,
-            "none of the {lines} lines on standard input is one of dropwatch"
-        );
+            Ok(Some(Reader::Present))
+        })?;
         Ok(())
     }
 }

@@ -46,5 +46,6 @@ pub mod session;
 mod shared_flag;
 pub mod signals;
 pub mod source;
+mod stdin;
 mod system;
 pub mod top;

@@ -2,10 +2,7 @@
 
 mod words;
 
-use std::{
-    io::{self, BufRead as _, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustc_hash::FxHashSet;
@@ -13,19 +10,16 @@ use rustc_hash::FxHashSet;
 use self::words::{Place, Word};
 use crate::{
     cli::{LocateArgs, PlaceFormat},
-    enrich::symbol::{KALLSYMS, MODULES, Symbols},
+    enrich::symbol::{HIDDEN_REMEDY, KALLSYMS, MODULES, Symbols},
     format,
     groups::hash,
-    output::{Reader, print},
+    output::{Quoted, Reader, print},
     source::{self, BuildId, Located, Sources, frame::Frame},
+    stdin::{INPUT, each_line},
 };
 
-/// The argument that stands for standard input.
-const INPUT: &str = "-";
-
-/// Longest line of standard input that is read in one piece; one of dropwatch with all fields has
-/// some 12,000 bytes at most.
-const MAX_LINE: u64 = 1 << 20;
+/// Columns for frames at most; longer ones move what is behind them.
+const FRAMES: usize = 100;
 
 /// Most stacks that are remembered as shown, and most reasons as told.
 const MAX_SEEN: usize = 1 << 16;
@@ -60,9 +54,9 @@ impl Locate {
         for argument in args.what.iter().filter(|argument| *argument != INPUT) {
             ensure!(
                 !words::of_argument(argument).is_empty(),
-                "'{}' is neither a function, as udp_rcv+0x4bc or nft_do_chain+0x3e8[nf_tables], nor \
+                "{} is neither a function, as udp_rcv+0x4bc or nft_do_chain+0x3e8[nf_tables], nor \
                  an address, nor a line with such",
-                argument.escape_debug()
+                Quoted(argument)
             );
         }
         let sources = Sources::new(&source::Options {
@@ -106,29 +100,12 @@ impl Locate {
     }
 
     fn read_input(&mut self) -> Result<Reader> {
-        let mut input = io::stdin().lock();
-        let (mut lines, mut understood) = (0_u64, 0_u64);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = (&mut input).take(MAX_LINE).read_until(b'\n', &mut line);
-            if read.context("reading standard input")? == 0 {
-                break;
-            }
-            lines += 1;
-            let text = String::from_utf8_lossy(&line);
-            // What is no line of dropwatch can come from anywhere; it is not shown.
-            let places = words::of_line(&text);
-            understood += u64::from(!places.is_empty());
-            if self.show(&places)? == Reader::Gone {
-                return Ok(Reader::Gone);
-            }
-        }
-        ensure!(
-            lines == 0 || understood > 0,
-            "none of the {lines} lines on standard input has a function with an offset"
-        );
-        Ok(Reader::Present)
+        let wanted = "has a function with an offset";
+        each_line(io::stdin().lock(), wanted, |line| {
+            let places = words::of_line(line);
+            let shown = (!places.is_empty()).then(|| self.show(&places));
+            shown.transpose()
+        })
     }
 
     /// Shows places that belong together, unless they were shown before.
@@ -146,6 +123,7 @@ impl Locate {
             output.push(b'\n');
         }
         let width = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let width = width.min(FRAMES);
         for place in places {
             let found = self.finder.find(&place.word);
             match self.finder.format {
@@ -194,7 +172,7 @@ impl Finder {
         };
         ensure!(
             !symbols.hidden(),
-            "addresses need the kernel's symbols; run it as root, or give functions"
+            "addresses need the kernel's symbols: {HIDDEN_REMEDY}; or give functions"
         );
         let Some(symbol) = symbols.lookup_return(address) else {
             bail!("no function of the running kernel is at {address:#x}");
@@ -211,8 +189,8 @@ impl Finder {
 fn parse_build_id(text: &str) -> Result<BuildId> {
     BuildId::parse(text).with_context(|| {
         format!(
-            "--build-id takes hexadecimal digits, as file(1) shows them, not '{}'",
-            text.escape_debug()
+            "--build-id takes hexadecimal digits, as file(1) shows them, not {}",
+            Quoted(text)
         )
     })
 }

@@ -4,7 +4,6 @@
 use std::{io::Write as _, process::ExitCode};
 
 use anyhow::Result;
-use clap::Parser as _;
 use dropwatch::{
     bpf,
     cli::{Cli, Command},
@@ -27,7 +26,7 @@ const DROPS_LOST: u8 = 3;
 
 fn main() -> ExitCode {
     heap::give_back_large_blocks();
-    let cli = Cli::parse();
+    let cli = Cli::read();
     color::choose(cli.color);
     if cli.version {
         return print_version(cli.verbosity());

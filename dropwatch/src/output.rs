@@ -259,6 +259,21 @@ impl<T: fmt::Display> fmt::Display for Plain<T> {
     }
 }
 
+/// What somebody gave, in quotes and as [`Plain`] text; cut where it is long.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+/// Most characters that are quoted.
+const QUOTED: usize = 100;
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(QUOTED) {
+            Some((end, _)) => write!(f, "'{}…'", Plain(&self.0[..end])),
+            None => write!(f, "'{}'", Plain(self.0)),
+        }
+    }
+}
+
 /// Opens standard output anew where it is a pipe or terminal.
 ///
 /// The new descriptor can be made non-blocking without doing the same to every
@@ -325,6 +340,17 @@ mod tests {
         }
         let shown = said("/\u{1b}[31mX\u{202e}\n\u{9b}\u{2066}\r");
         assert_eq!(shown, r"/\u{1b}[31mX\u{202e}\n\u{9b}\u{2066}\r");
+    }
+
+    #[test]
+    fn what_is_quoted_is_short() {
+        assert_eq!(Quoted("a b\x1b").to_string(), r"'a b\u{1b}'");
+        assert_eq!(Quoted(&"é".repeat(100)).to_string().chars().count(), 102);
+        let long = Quoted(&"é".repeat(1000)).to_string();
+        assert!(
+            long.ends_with("é…'") && long.chars().count() == 103,
+            "{long}"
+        );
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use wildmatch::WildMatch;
 
+/// Longest name of a reason or function in bytes: `KSYM_NAME_LEN` of the kernel
+/// (`include/linux/kallsyms.h`).
+pub(crate) const MAX_NAME: usize = 512;
+
 /// A name, or several by `*` (any characters, or none) and `?` (any one character).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pattern(WildMatch);

@@ -91,19 +91,15 @@ impl Sources {
             is_running: running.is_ok_and(|running| running == build_id),
             build_id,
         };
-        let paths = match &options.vmlinux {
-            Some(path) => vec![path.clone()],
-            None => files::of_kernel(&kernel),
+        let vmlinux = match &options.vmlinux {
+            Some(path) => open_given(path, &kernel.build_id),
+            None => {
+                let paths = files::of_kernel(&kernel);
+                open_first("the kernel", &paths, &kernel.build_id, options.debuginfod)
+                    .map_err(|error| anyhow!("{error:#}; {}", files::advice(&kernel)))
+            }
         };
-        let advice = match &options.vmlinux {
-            Some(_) => String::new(),
-            None => files::advice(&kernel),
-        };
-        let vmlinux = open_first("the kernel", &paths, &kernel.build_id, options.debuginfod)
-            .map_err(|error| match advice.as_str() {
-                "" => format!("{error:#}"),
-                advice => format!("{error:#}; {advice}"),
-            });
+        let vmlinux = vmlinux.map_err(|error| format!("{error:#}"));
         let prefixes = vmlinux
             .as_ref()
             .map_or_else(|_| Vec::new(), DebugFile::prefixes);
@@ -181,6 +177,18 @@ impl Sources {
         let what = format!("module {module}");
         open_first(&what, &paths, &id, self.debuginfod)
     }
+}
+
+/// Opens the file that `--vmlinux` names.
+fn open_given(path: &Path, id: &BuildId) -> Result<DebugFile> {
+    let missing = || anyhow!("{}: there is no such file", path.display());
+    let file = DebugFile::open(path, id).and_then(|file| file.ok_or_else(missing));
+    file.map_err(|error| {
+        anyhow!(
+            "no debug file of the kernel: {error:#}; give --vmlinux the vmlinux of this build, or \
+             leave it out to look in /usr/lib/debug"
+        )
+    })
 }
 
 /// Opens the first of `paths` that is of this build and has debug information.

@@ -14,7 +14,7 @@ use crate::{
         Host,
         container::ContainerMatch,
         reason::ReasonNames,
-        symbol::{HIDDEN_WARNING, KALLSYMS, MODULES, Symbols},
+        symbol::{HIDDEN, HIDDEN_REMEDY, KALLSYMS, MODULES, Symbols},
     },
     filter::{Range, Resolver},
 };
@@ -77,7 +77,7 @@ impl PendingSymbols {
             match thread.join().unwrap_or_else(panicked) {
                 Ok(symbols) => {
                     if symbols.hidden() {
-                        log::warn!("{HIDDEN_WARNING}");
+                        log::warn!("{HIDDEN}; {HIDDEN_REMEDY}");
                     }
                     self.symbols = symbols;
                 }

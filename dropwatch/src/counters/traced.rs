@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     explain::{NEAR, entries, query::Place, texts::Texts},
@@ -123,8 +123,11 @@ impl<'d> Drops<'d> {
             let [reason, at, stack, netns, interface, protocol, version] = *part;
             let reason = Some(reason).filter(|reason| *reason != UNKNOWN);
             let place = Place::new(reason, at, Some(stack));
+            // It moves a counter once, however many of its entries name that.
+            let mut named = FxHashSet::default();
             for ((by, entry), is_site) in entries(texts, &place) {
-                for counter in entry.counters.iter().chain(&entry.moves) {
+                let counters = entry.counters.iter().chain(&entry.moves);
+                for counter in counters.filter(|counter| named.insert(*counter)) {
                     movers.entry(counter).or_default().push(Mover {
                         by,
                         perhaps: is_site || entry.perhaps.contains(counter),
@@ -308,6 +311,37 @@ mod tests {
         assert_eq!(shown, "PROTO_MEM 1");
         let shown = causes(&memory, "TcpExtTCPRcvQDrop", "blue", None);
         assert_eq!(shown, "PROTO_MEM? 2");
+    }
+
+    #[test]
+    fn a_drop_on_its_way_out_explains_a_counter_once() {
+        let part = |reason, at, stack, version| [reason, at, stack, "blue", "-", "udp", version];
+        let hook = "nft_do_chain_inet+0x43,nf_hook_slow+0x43,__ip_local_out+0x11c";
+        let drops = Drops(vec![
+            (part("NETFILTER_DROP", "nft_do_chain+0x3e8", hook, "4"), 5),
+            (part("NETFILTER_DROP", "nft_do_chain+0x3e8", hook, "6"), 2),
+            // As before 5.17.
+            (
+                part("-", "nf_hook_slow+0x9", "__ip_local_out+0x11c", "4"),
+                3,
+            ),
+            (
+                part("BPF_CGROUP_EGRESS", "ip_finish_output+0x1", "-", "4"),
+                4,
+            ),
+            (part("TC_EGRESS", "__dev_queue_xmit+0x1", "-", "6"), 6),
+        ]);
+        for (counter, expected) in [
+            (
+                "IpOutDiscards",
+                "NETFILTER_DROP? 5, BPF_CGROUP_EGRESS? 4, __ip_local_out? 3",
+            ),
+            ("Ip6OutDiscards", "TC_EGRESS? 6, NETFILTER_DROP? 2"),
+            ("Udp6SndbufErrors", "TC_EGRESS? 6, NETFILTER_DROP? 2"),
+            ("Ip6FragFails", "TC_EGRESS? 6, NETFILTER_DROP? 2"),
+        ] {
+            assert_eq!(causes(&drops, counter, "blue", None), expected);
+        }
     }
 
     #[test]

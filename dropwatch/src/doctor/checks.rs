@@ -10,7 +10,7 @@ use crate::{
     config::BufferChoice,
     enrich::{
         reason::BTF_FOLDER,
-        symbol::{HIDDEN_WARNING, MODULES},
+        symbol::{HIDDEN, HIDDEN_REMEDY, MODULES},
     },
     preflight,
 };
@@ -201,16 +201,14 @@ fn reasons(machine: &Machine<'_>) -> Finding {
 }
 
 fn symbols(machine: &Machine<'_>) -> Finding {
-    let restrict = read(&machine.root, "proc/sys/kernel/kptr_restrict");
-    let restrict = restrict.map_or("unknown".to_owned(), |value| value);
+    let settings = ["kptr_restrict", "perf_event_paranoid"].map(|name| {
+        let value = read(&machine.root, &format!("proc/sys/kernel/{name}"));
+        format!("kernel.{name}={}", value.as_deref().unwrap_or("unknown"))
+    });
+    let settings = settings.join(" ");
     match &machine.symbols {
-        KernelSymbols::Shown(count) => {
-            Finding::ok(format!("{count}, kernel.kptr_restrict={restrict}"))
-        }
-        KernelSymbols::Hidden => Finding::limited(
-            format!("hidden, kernel.kptr_restrict={restrict}"),
-            HIDDEN_WARNING,
-        ),
+        KernelSymbols::Shown(count) => Finding::ok(format!("{count}, {settings}")),
+        KernelSymbols::Hidden => Finding::limited(format!("{HIDDEN}; {settings}"), HIDDEN_REMEDY),
         KernelSymbols::Unreadable(error) => Finding::limited(
             error,
             "call sites and stacks are printed as addresses; take a kernel with CONFIG_KALLSYMS, \

@@ -38,8 +38,9 @@ impl Watch {
         if moved.is_empty() {
             moved.push("none".to_owned());
         }
+        let plural = if namespaces == 1 { "" } else { "s" };
         let found = format!(
-            "{count} of losses in {namespaces} network namespaces; moved meanwhile: {}",
+            "{count} of losses in {namespaces} network namespace{plural}; moved meanwhile: {}",
             moved.join(", ")
         );
         match report.left_out {

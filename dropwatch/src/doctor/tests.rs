@@ -221,7 +221,7 @@ fn files_of_the_kernel() {
             "proc/sys/kernel/kptr_restrict",
             b"1\n",
             Verdict::Ok,
-            "kptr_restrict=1",
+            "kernel.kptr_restrict=1 kernel.perf_event_paranoid=unknown",
         ),
     ];
     for (name, path, content, verdict, says) in cases {
@@ -236,6 +236,30 @@ fn files_of_the_kernel() {
     ]);
     let finding = check(&machine(&config, "6.12", all.path()), "module_btf");
     assert_eq!(finding.verdict, Verdict::Ok);
+}
+
+/// Without CAP_SYSLOG, two settings decide: both values are shown, and both are in the remedy.
+#[test]
+fn hidden_symbols() {
+    let config = config(&[]);
+    let root = root(&[
+        ("proc/sys/kernel/kptr_restrict", b"0\n"),
+        ("proc/sys/kernel/perf_event_paranoid", b"2\n"),
+    ]);
+    let mut machine = machine(&config, "6.12", root.path());
+    machine.symbols = KernelSymbols::Hidden;
+    let finding = check(&machine, "symbols");
+    assert_eq!(finding.verdict, Verdict::Limited);
+    let values = "kernel.kptr_restrict=0 kernel.perf_event_paranoid=2";
+    assert!(finding.found.ends_with(values), "{finding:?}");
+    let remedy = finding.remedy.unwrap();
+    for part in [
+        "CAP_SYSLOG",
+        "kernel.kptr_restrict=0",
+        "kernel.perf_event_paranoid=1",
+    ] {
+        assert!(remedy.contains(part), "{remedy}");
+    }
 }
 
 #[test]

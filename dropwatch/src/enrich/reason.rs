@@ -59,6 +59,8 @@ pub struct ReasonNames {
     folder: PathBuf,
     /// The last reason without a name.
     number: String,
+    /// Whose reasons they are, for messages.
+    whose: &'static str,
     /// What shows the names that there are, for the end of a message.
     listing: &'static str,
 }
@@ -88,6 +90,7 @@ impl ReasonNames {
             not_dropped_yet: value_of("SKB_NOT_DROPPED_YET"),
             folder: folder.to_owned(),
             number: String::new(),
+            whose: "this kernel",
             listing: "; --list-reasons shows those that it has",
         };
         for Enumerator { name, value } in &core {
@@ -131,6 +134,7 @@ impl ReasonNames {
             subsystems: subsystems.into_iter().map(subsystem).collect(),
             folder: PathBuf::new(),
             number: String::new(),
+            whose: "the recorded kernel",
             listing: "",
         }
     }
@@ -204,11 +208,12 @@ impl ReasonNames {
     /// `0x30001`.
     ///
     /// # Errors
-    /// This kernel has no such reason, or gives no reasons at all.
+    /// The kernel has no such reason, or gives no reasons at all.
     pub fn matching(&mut self, pattern: &str) -> Result<Vec<RangeInclusive<u32>>> {
         ensure!(
             self.has_reasons,
-            "'{pattern}' can't be looked for: this kernel gives no drop reasons (5.17 and later do)"
+            "'{pattern}' can't be looked for: {} gives no drop reasons (5.17 and later do)",
+            self.whose
         );
         if let Some(number) = parse_number(pattern) {
             return self.numbered(number, pattern);
@@ -258,7 +263,8 @@ impl ReasonNames {
         let is_drop = self.drops().any(|(known, _)| known == number);
         ensure!(
             is_drop || self.subsystems.contains_key(&(number >> SUBSYS_SHIFT)),
-            "this kernel has no drop reason {pattern}{}",
+            "{} has no drop reason {pattern}{}",
+            self.whose,
             self.listing
         );
         Ok(vec![number..=number])
@@ -292,7 +298,8 @@ impl ReasonNames {
             "named"
         };
         anyhow!(
-            "this kernel has no drop reason {what} '{pattern}'{hint}{}",
+            "{} has no drop reason {what} '{pattern}'{hint}{}",
+            self.whose,
             self.listing
         )
     }

@@ -21,10 +21,13 @@ pub const KALLSYMS: &str = "/proc/kallsyms";
 /// The loaded modules; the file is absent on kernels without modules.
 pub const MODULES: &str = "/proc/modules";
 
-/// What to tell the user, once, when [`Symbols::hidden`] is true.
-pub const HIDDEN_WARNING: &str = "the kernel hides its symbol addresses (kernel.kptr_restrict), \
-     call sites and stacks are printed as addresses; run with CAP_SYSLOG or set \
-     `sysctl kernel.kptr_restrict=0`";
+/// What [`Symbols::hidden`] means for lines.
+pub const HIDDEN: &str = "the kernel hides the addresses of its symbols, so call sites and stacks \
+     are printed as addresses";
+/// What to do then, as `kallsyms_show_value` decides (`kernel/ksyms_common.c`, in older kernels
+/// `kernel/kallsyms.c`).
+pub const HIDDEN_REMEDY: &str = "run with CAP_SYSLOG and kernel.kptr_restrict below 2, or set \
+     kernel.kptr_restrict=0 and kernel.perf_event_paranoid=1";
 
 /// No function is longer; beyond it, an address belongs to something that has no symbol. The
 /// largest ones (drivers with generated tables, instrumented kernels) stay below 200 KB.
@@ -139,7 +142,7 @@ impl Symbols {
     }
 
     /// Whether the kernel showed names but no addresses; then no lookup finds anything, and the
-    /// caller says so once with [`HIDDEN_WARNING`].
+    /// caller says so once: [`HIDDEN`], [`HIDDEN_REMEDY`].
     pub fn hidden(&self) -> bool {
         self.table.hidden
     }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::pattern::MAX_NAME;
+
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Query<'a> {
@@ -35,7 +37,7 @@ impl<'a> Query<'a> {
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         match *words.as_slice() {
             [] => None,
-            [word] if !word.contains('=') => Some(Self::Word(word)),
+            [word] if !word.contains('=') && is_name(word) => Some(Self::Word(word)),
             _ => Place::of_line(&words).map(Self::Drop),
         }
     }
@@ -54,8 +56,11 @@ impl<'a> Object<'a> {
     fn place(self) -> Place<'a> {
         let callers = self.stack.unwrap_or_default().into_iter();
         Place {
-            reason: self.reason,
-            at: self.at.map(function_of),
+            reason: self.reason.filter(|reason| is_name(reason)),
+            at: self
+                .at
+                .map(function_of)
+                .filter(|function| is_name(function)),
             callers: callers.map(function_of).collect(),
         }
     }
@@ -67,8 +72,10 @@ impl<'a> Place<'a> {
     pub fn new(reason: Option<&'a str>, location: &'a str, stack: Option<&'a str>) -> Self {
         let callers = stack.and_then(known).unwrap_or_default();
         Self {
-            reason,
-            at: known(location).map(function_of),
+            reason: reason.filter(|reason| is_name(reason)),
+            at: known(location)
+                .map(function_of)
+                .filter(|function| is_name(function)),
             callers: callers
                 .split(',')
                 .map(function_of)
@@ -104,6 +111,11 @@ const UNKNOWN: &str = "-";
 
 fn known(value: &str) -> Option<&str> {
     (value != UNKNOWN).then_some(value)
+}
+
+/// Whether it can be one: what is longer was made up, and is as good as not known.
+fn is_name(text: &str) -> bool {
+    text.len() <= MAX_NAME
 }
 
 /// The function of `function+0xoffset[module]`.

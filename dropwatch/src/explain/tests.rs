@@ -110,6 +110,43 @@ fn each_kind_is_met_once() {
     }
 }
 
+#[test]
+fn lines_that_somebody_made_up_control_no_terminal() {
+    let text = explained(&line("\x1b[31mRED", "f\u{202e}\x07+0x1", "-"));
+    let title = text.lines().next().unwrap();
+    assert_eq!(title, r"\u{1b}[31mRED at f\u{202e}\u{7}");
+    assert!(text.chars().all(|it| it == '\n' || !it.is_control()));
+    let texts = Texts::load().unwrap();
+    let long = "x".repeat(10_000);
+    assert_eq!(titles(&texts, &line(&long, &long, "-")), [""; 0]);
+    let json = format!(r#"{{"reason":"{long}","at":"{long}+0x1"}}"#);
+    assert_eq!(titles(&texts, &json), [""; 0]);
+    let error = asked(&texts, &long).unwrap_err().to_string();
+    assert!(
+        error.len() < 250 && error.contains("xxx…' is neither"),
+        "{error}"
+    );
+}
+
+#[test]
+fn no_more_kinds_are_kept_than_can_be_read() {
+    let mut kinds = Kinds::new().unwrap();
+    let kind = |number: usize| Kind {
+        title: format!("at f{number}"),
+        reason: None,
+        sites: Vec::new(),
+    };
+    for number in 0..MAX_KINDS {
+        assert!(kinds.meet(kind(number)) && !kinds.has_more);
+    }
+    assert!(!kinds.meet(kind(7)) && !kinds.has_more, "that is known");
+    assert!(!kinds.meet(kind(MAX_KINDS)) && kinds.has_more);
+    assert_eq!(
+        (kinds.met.len(), kinds.titles.len()),
+        (MAX_KINDS, MAX_KINDS)
+    );
+}
+
 /// Explains with values that this test makes up.
 fn explained(argument: &str) -> String {
     let proc = tempfile::tempdir().unwrap();

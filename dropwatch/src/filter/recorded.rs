@@ -102,7 +102,7 @@ impl<'a> RecordFilters<'a> {
             let patterns = patterns.iter();
             let ranges = patterns.map(|pattern| {
                 let found = names.matching(pattern);
-                found.with_context(|| format!("{flag}, on the host that was recorded"))
+                found.with_context(|| flag.to_owned())
             });
             ranges
                 .collect::<Result<Vec<_>>>()

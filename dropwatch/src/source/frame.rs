@@ -1,5 +1,7 @@
 //! Frames as lines show them.
 
+use crate::pattern::MAX_NAME;
+
 /// `function+0xoffset[module]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
@@ -30,7 +32,7 @@ impl<'a> Frame<'a> {
             None => (rest, None),
         };
         let is_name = |name: &str| {
-            !name.is_empty()
+            (1..=MAX_NAME).contains(&name.len())
                 && name
                     .bytes()
                     .all(|byte| byte.is_ascii_graphic() && byte != b'=')
@@ -90,5 +92,8 @@ mod tests {
         ] {
             assert_eq!(Frame::parse(text), expected, "{text}");
         }
+        let longest = "f".repeat(MAX_NAME);
+        assert!(Frame::parse(&format!("{longest}+0x1")).is_some());
+        assert_eq!(Frame::parse(&format!("f{longest}+0x1")), None);
     }
 }

@@ -308,6 +308,31 @@ fn a_file_without_debug_information_is_none() {
     );
 }
 
+/// What is wrong with it, which file, what to do: in one line.
+#[test]
+fn a_given_file_that_is_of_no_use_is_named() {
+    let host = build(&["-g0"]);
+    let absent = host.root.path().join("absent");
+    for (path, wrong) in [
+        (&absent, "there is no such file"),
+        (&host.vmlinux, "has no debug information"),
+    ] {
+        let options = Options {
+            vmlinux: Some(path.clone()),
+            ..Options::default()
+        };
+        let mut sources = Sources::below(host.root.path(), &options).unwrap();
+        assert_eq!(
+            error(&mut sources, "outer+0x1"),
+            format!(
+                "no debug file of the kernel: {}: {wrong}; give --vmlinux the vmlinux of this \
+                 build, or leave it out to look in /usr/lib/debug",
+                path.display()
+            )
+        );
+    }
+}
+
 #[test]
 fn a_file_that_is_cut_off_anywhere_is_no_reason_to_end() {
     let host = build(&[]);

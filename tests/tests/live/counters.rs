@@ -2,14 +2,14 @@
 
 use std::{path::Path, thread, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dropwatch_tests::{
     dropwatch::Dropwatch,
     losses,
     netns::NamedNetns,
     run::Outcome,
-    traffic::{self, v4},
-    world::World,
+    traffic::{self, loopback6, v4},
+    world::{World, run_command},
 };
 use nix::sys::signal::Signal;
 
@@ -19,6 +19,7 @@ use crate::checks::{Check, Drops, SOON};
 pub(crate) const ALL: &[(&str, Check)] = &[
     ("counters/summary_tells_unasked", summary_tells_unasked),
     ("counters/filters_are_told", filters_are_told),
+    ("counters/output_rules_explain", output_rules_explain),
     ("counters/off_by_default", off_by_default),
 ];
 
@@ -88,6 +89,37 @@ fn filters_are_told(path: &Path) -> Result<Outcome> {
         "not said that filters are on: {}",
         ended.stderr
     );
+    Ok(Outcome::Passed)
+}
+
+/// A packet that a rule drops on its way out moves a counter of IP, which the drop explains.
+fn output_rules_explain(path: &Path) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    drops.within(|| {
+        [
+            "nft add table ip6 t",
+            "nft add chain ip6 t o '{ type filter hook output priority 0 ; }'",
+            "nft add rule ip6 t o udp dport 9 drop",
+        ]
+        .into_iter()
+        .try_for_each(run_command)
+    })?;
+    let mut dropwatch = Dropwatch::start(path, &["--counters", "--netns", &drops.path()])?;
+    drops.make(3)?;
+    drops
+        .within(|| traffic::udp(loopback6(40500), loopback6(9), 2, 10))
+        .context("sending over IPv6")?;
+    thread::sleep(Duration::from_millis(300));
+    ensure!(dropwatch.is_running(), "{}", dropwatch.stderr());
+    let ended = dropwatch.stop()?;
+    for moved in ["IpOutDiscards +3", "Ip6OutDiscards +2"] {
+        let line = ended.stderr.lines().find(|line| line.contains(moved));
+        let line = line.with_context(|| format!("no {moved}: {}", ended.stderr))?;
+        ensure!(
+            line.contains(": perhaps ") && !line.contains("unexplained"),
+            "{line}"
+        );
+    }
     Ok(Outcome::Passed)
 }
 

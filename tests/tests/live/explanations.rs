@@ -4,6 +4,7 @@ use std::{
     io::Write as _,
     path::Path,
     process::{Command, Output, Stdio},
+    thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -17,6 +18,7 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("explain/each_kind_once", each_kind_once),
     ("explain/needs_no_root", needs_no_root),
     ("explain/unknown_names", unknown_names),
+    ("explain/hostile_input", hostile_input),
     ("explain/at_the_end_of_a_run", at_the_end_of_a_run),
 ];
 
@@ -39,9 +41,14 @@ fn explain(mut command: Command, arguments: &[&str], input: &str) -> Result<Outp
         .spawn()
         .context("starting dropwatch explain")?;
     let mut pipe = child.stdin.take().context("a pipe to write to")?;
-    pipe.write_all(input.as_bytes()).context("writing lines")?;
-    drop(pipe);
-    child.wait_with_output().context("waiting for it")
+    // Beside reading: it prints while there are lines to read.
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || pipe.write_all(input.as_bytes()));
+        let output = child.wait_with_output().context("waiting for it")?;
+        let written = writer.join().ok().context("the writer ended")?;
+        written.context("writing lines")?;
+        Ok(output)
+    })
 }
 
 /// The first lines of the blocks: those that are not indented.
@@ -97,6 +104,33 @@ fn unknown_names(path: &Path) -> Result<Outcome> {
     );
     let output = explain(Command::new(path), &["-"], "nothing\n")?;
     ensure!(output.status.code() == Some(1), "{output:?}");
+    Ok(Outcome::Passed)
+}
+
+/// More kinds than are kept, with what controls a terminal in them, a line without end, and nothing.
+fn hostile_input(path: &Path) -> Result<Outcome> {
+    let made_up = (0..2000).map(|number| {
+        format!("1.5 NEW{number}\x1b[31m udp 10.0.0.7:5 > 10.0.0.1:9 len=8 class=drop at=f+0x1\n")
+    });
+    let input: String = made_up.chain(["x".repeat(3 << 20)]).collect();
+    let output = explain(Command::new(path), &["-"], &input)?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && titles(&output.stdout).len() == 1000,
+        "{} blocks, {told}",
+        titles(&output.stdout).len()
+    );
+    ensure!(!output.stdout.contains(&0x1b), "a terminal would obey");
+    ensure!(
+        told.lines().count() == 1 && told.contains("more than 1000 kinds"),
+        "{told}"
+    );
+    let output = explain(Command::new(path), &["-"], "")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.code() == Some(1) && told.contains("standard input is empty"),
+        "{output:?}"
+    );
     Ok(Outcome::Passed)
 }
 

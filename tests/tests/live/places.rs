@@ -90,12 +90,17 @@ fn lines_of_a_pipe(path: &Path) -> Result<Outcome> {
         format!("{{\"schema\":1,\"type\":\"location\",\"frame\":\"{frame}\",\"source\":null}}")
     });
     ensure!(frames == expected, "{output:?}");
-    let output = locate(Command::new(path), &["--vmlinux", &file, "-"], "a\nb\n")?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.code() == Some(1) && told.contains("none of the 2 lines"),
-        "{output:?}"
-    );
+    for (input, expected) in [
+        ("a\nb\n", "none of the 2 lines"),
+        ("", "standard input is empty"),
+    ] {
+        let output = locate(Command::new(path), &["--vmlinux", &file, "-"], input)?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.code() == Some(1) && told.contains(expected) && told.lines().count() == 1,
+            "{output:?}"
+        );
+    }
     Ok(Outcome::Passed)
 }
 

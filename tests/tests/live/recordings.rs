@@ -400,6 +400,7 @@ fn refused(path: &Path) -> Result<Outcome> {
         (&[], &missing, 1, "opening"),
         (&["--netns", "pid:1"], &file, 2, "inode numbers"),
         (&["-w", "-"], &file, 2, "--write"),
+        (&["-r", "NOSUCH"], &file, 1, "the recorded kernel"),
         (&["--hook", "kprobe"], &file, 2, "--hook"),
     ] {
         let ended = replay(path, flags, std::slice::from_ref(file))?;

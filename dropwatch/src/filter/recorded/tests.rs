@@ -240,6 +240,16 @@ fn keeps(flags: &[&str], record: &DropRecord<'_>) -> Result<bool> {
 }
 
 #[test]
+fn a_reason_that_the_recorded_kernel_does_not_have() {
+    let parts = some_parts();
+    let error = keeps(&["-r", "NOSOCKET"], &parts.record()).unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "--reason: the recorded kernel has no drop reason named 'NOSOCKET'; it has NO_SOCKET"
+    );
+}
+
+#[test]
 fn each_flag_looks_at_its_field() {
     let parts = some_parts();
     let record = parts.record();
