@@ -71,7 +71,7 @@ impl Open {
             )
         })?;
         let (sender, requests) = Requests::channel();
-        tokio::spawn(http::serve(listener, sender.clone()));
+        tokio::spawn(http::Server::new(sender.clone()).serve(listener));
         let exports = options.otlp.clone().map(|otlp| {
             let exports = Arc::new(Exports::default());
             tokio::spawn(otlp::run(otlp, sender, Arc::clone(&exports)));
@@ -100,6 +100,7 @@ impl Session<'_> {
     pub(super) fn answer(&mut self, request: Request) -> Result<()> {
         match request {
             Request::Health(sender) => drop(sender.send(())),
+            Request::Snapshot(sender) if sender.is_closed() => {}
             Request::Snapshot(sender) => {
                 let snapshot = self.snapshot()?;
                 drop(sender.send(Arc::new(snapshot)));
