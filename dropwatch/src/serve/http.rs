@@ -6,7 +6,14 @@
 mod connections;
 mod renderings;
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use http_body_util::{Either, Full};
 use hyper::{
@@ -18,6 +25,10 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::encoding::prometheus_text;
+use rustix::net::{
+    Shutdown,
+    sockopt::{set_socket_linger, set_socket_send_buffer_size},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
@@ -42,12 +53,29 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// takes.
 const MAX_HEAD: usize = 8 * 1024;
 
+/// Bytes of an answer that the kernel keeps for a client; it takes twice as much memory.
+const SEND_BUFFER: usize = 128 * 1024;
+
 /// Pause after a connection could not be taken, for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// `Content-Type` of OpenMetrics, <https://prometheus.io/docs/specs/om/open_metrics_spec/>.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Listens at an address of this host, for [`Server::serve`]. Has to be called in a runtime.
+///
+/// # Errors
+/// The address is none of this host, or the port is taken.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    // Connections inherit these. The kernel would keep up to 4 MB for each client that does not
+    // read, for minutes after the connection was closed.
+    set_socket_send_buffer_size(&listener, SEND_BUFFER)?;
+    set_socket_linger(&listener, Some(Duration::ZERO))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
 
 /// What is asked for, and by whom it is answered.
 pub(crate) struct Server {
@@ -91,15 +119,24 @@ impl Server {
             progress.set(Phase::Reading);
             Ok::<_, Infallible>(answer)
         });
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME)
             .max_buf_size(MAX_HEAD)
+            // Of a client that has nothing more to say, as nc -N.
+            .half_close(true)
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        if let Ok(Err(error)) = timeout(CONNECTION_TIME, connection).await {
-            log::debug!("a request over the network: {error}");
-        }
+        let all = async {
+            match (&mut connection).await {
+                Err(error) if !error.is_parse() => {
+                    log::debug!("a request over the network: {error}");
+                }
+                // What was no request has its answer as well.
+                _ => client_has_gone(&connection.into_parts().io.into_inner()).await,
+            }
+        };
+        timeout(CONNECTION_TIME, all).await.ok();
     }
 
     async fn answer(&self, request: &HttpRequest<Incoming>) -> Answer {
@@ -136,6 +173,21 @@ impl Server {
                 format!("writing metrics: {error}\n"),
             ),
             None => not_reading(),
+        }
+    }
+}
+
+/// Waits until the client has all that was sent, and closes its end; what is not taken by then is
+/// thrown away with the connection ([`listen`]).
+async fn client_has_gone(stream: &TcpStream) {
+    // It is over already if there was an answer.
+    rustix::net::shutdown(stream, Shutdown::Write).ok();
+    let mut rest = [0; 1024];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut rest) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     future,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -78,7 +78,7 @@ impl Open {
         let server = http::Server::new(sender.clone());
         let mut addresses = Vec::new();
         for address in &options.listen {
-            let listener = listen(*address).with_context(|| {
+            let listener = http::listen(*address).with_context(|| {
                 format!(
                     "listening at {address}; --listen takes an address of this host and a free port"
                 )
@@ -100,12 +100,6 @@ impl Open {
             exports,
         })
     }
-}
-
-fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(tokio::net::TcpListener::from_std(listener)?)
 }
 
 impl Session<'_> {

@@ -1,7 +1,8 @@
 use std::{
+    fs,
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    sync::{Arc, mpsc::channel},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -11,7 +12,9 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{HEAD_TIME, Server, prefers_open_metrics};
+use super::{
+    HEAD_TIME, SEND_BUFFER, Server, connections::MAX_CONNECTIONS, listen, prefers_open_metrics,
+};
 use crate::serve::{
     Request, Requests,
     snapshot::{Metric, Snapshot, Values},
@@ -31,22 +34,21 @@ struct Served {
 
 impl Served {
     fn start(size: usize) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
+        let (tell, address) = channel();
         let (stop, stopped) = oneshot::channel();
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let (requests, asked) = Requests::channel();
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
                 tokio::spawn(Server::new(requests).serve(listener));
                 tokio::spawn(answer(asked, size));
                 stopped.await.unwrap_err();
             });
         });
         Self {
-            address,
+            address: address.recv().unwrap(),
             _stop: stop,
         }
     }
@@ -56,6 +58,22 @@ impl Served {
         stream.set_read_timeout(Some(AT_ONCE * 10)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream
+    }
+
+    /// Bytes that the kernel still keeps for clients, of each connection that has any: the fifth
+    /// column (`proc_pid_net`(5)).
+    fn unread(&self) -> Vec<usize> {
+        // The address in the order of the processor.
+        let address = u32::from_ne_bytes([127, 0, 0, 1]);
+        let port = format!("{address:08X}:{:04X}", self.address.port());
+        let sockets = fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let of_server = sockets.lines().filter_map(|line| {
+            let mut columns = line.split_whitespace().skip(1);
+            (columns.next()? == port).then_some(())?;
+            let (queued, _) = columns.nth(2)?.split_once(':')?;
+            usize::from_str_radix(queued, 16).ok()
+        });
+        of_server.filter(|queued| *queued > 0).collect()
     }
 
     /// Fails if the answer does not come at once.
@@ -106,6 +124,20 @@ fn who_does_not_read_gives_way() {
     let slow = (0..40).map(|_| served.ask("GET /metrics HTTP/1.0\r\n\r\n"));
     let _slow: Vec<_> = slow.collect();
     served.ask_for_health();
+    let kept = served.unread();
+    assert!(kept.len() <= MAX_CONNECTIONS, "{kept:?}");
+    assert!(kept.iter().all(|it| *it <= 2 * SEND_BUFFER), "{kept:?}");
+}
+
+#[test]
+fn who_has_been_answered_has_time_to_read() {
+    // More than is on its way at once, less than the kernel keeps.
+    let served = Served::start(SEND_BUFFER);
+    let mut slow = served.ask("GET /metrics HTTP/1.0\r\n\r\n");
+    thread::sleep(AT_ONCE / 2);
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > SEND_BUFFER, "{} bytes", answer.len());
 }
 
 #[test]
@@ -118,6 +150,16 @@ fn who_reads_gets_all_while_others_say_nothing() {
     served.ask_for_health();
     reader.read_to_end(&mut answer).unwrap();
     assert!(answer.len() > LARGE, "{} bytes", answer.len());
+}
+
+#[test]
+fn who_has_said_all_is_answered() {
+    let served = Served::start(1000);
+    let mut client = served.ask("GET /metrics HTTP/1.0\r\n\r\n");
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    assert!(answer.len() > 1000, "{} bytes", answer.len());
 }
 
 #[test]
