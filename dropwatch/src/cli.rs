@@ -1,6 +1,6 @@
 //! The command line. Doc comments are the help text.
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{
     ArgAction, ColorChoice, CommandFactory as _, Parser,
@@ -323,14 +323,17 @@ pub struct ServeArgs {
     )]
     pub by: Vec<Dimension>,
 
-    /// Address to answer Prometheus at; everybody who can reach it may ask
+    /// Addresses to answer Prometheus at; everybody who can reach one may ask
+    ///
+    /// An IPv6 address is in brackets, as [fd00::1]:9466, an IPv4 address may be.
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
+        value_delimiter = ',',
         default_value = "127.0.0.1:9466",
         help_heading = "Export"
     )]
-    pub listen: SocketAddr,
+    pub listen: Vec<String>,
 
     /// Most series of a metric; what comes later is counted as other
     #[arg(

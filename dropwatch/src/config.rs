@@ -21,7 +21,7 @@ use crate::{
     filter::Filters,
     format::{ExtraField, LineFormat, TextOptions},
     groups::Dimension,
-    serve::otlp,
+    serve::{listen, otlp},
     source,
 };
 
@@ -312,7 +312,7 @@ pub struct ServeOptions {
     /// Most series of a metric.
     pub max_series: u32,
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Vec<SocketAddr>,
     /// Where to send to.
     pub otlp: Option<otlp::Options>,
 }
@@ -409,6 +409,7 @@ impl Config {
             (1..=MAX_SERIES).contains(&max_series),
             "--max-series takes 1 to {MAX_SERIES}"
         );
+        let listen = listen.iter().map(|text| listen::address(text));
         let grouping = Grouping::new(by, count.max_groups)?;
         let interval = parse_time("--otlp-interval", &otlp_interval)?;
         let otlp = otlp.map(|url| otlp::Options::new(&url, interval));
@@ -417,7 +418,7 @@ impl Config {
             view: View::Serve(ServeOptions {
                 grouping,
                 max_series,
-                listen,
+                listen: listen.collect::<Result<_>>()?,
                 otlp: otlp.transpose()?,
             }),
             ..Self::capturing(Filters::new(filter)?, count.capture, count.diagnostic)?
@@ -1076,7 +1077,8 @@ mod tests {
             (&["serve", "--by", "stack"], "dropwatch summary"),
             (&["serve", "--max-series", "0"], "--max-series"),
             (&["serve", "--max-series", "100001"], "100000"),
-            (&["serve", "--listen", "9466"], "--listen"),
+            (&["serve", "--listen", "9466"], "127.0.0.1:9466"),
+            (&["serve", "--listen", "[::1]:1,::1:2"], "brackets"),
             (&["serve", "--otlp", "https://a"], "https"),
             (&["serve", "--otlp-interval", "0s"], "--otlp-interval"),
             (&["--pid", "1", "summary"], "summary"),

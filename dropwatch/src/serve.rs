@@ -3,6 +3,7 @@
 //! the one place that names metrics.
 
 pub(crate) mod http;
+pub mod listen;
 pub mod otlp;
 pub mod snapshot;
 

@@ -312,6 +312,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(mut self, mut signals: Signals) -> Result<Account> {
+        self.serving.say_where();
         self.records.begin();
         let traced = match &self.config.view {
             View::Top(options) => self.watch(options, &mut signals).await,

@@ -2,7 +2,7 @@
 
 use std::{
     future,
-    net::TcpListener,
+    net::SocketAddr,
     sync::Arc,
     time::{Instant, SystemTime},
 };
@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::Session;
 use crate::{
     config::{ServeOptions, View},
+    output::say,
     serve::{
         Request, Requests, http,
         otlp::{self, Exports},
@@ -26,6 +27,8 @@ pub(super) struct Serving(Option<Open>);
 
 struct Open {
     requests: mpsc::Receiver<Request>,
+    /// Where is answered.
+    addresses: Vec<SocketAddr>,
     start: SystemTime,
     kernel: String,
     max_series: u32,
@@ -49,6 +52,13 @@ impl Serving {
         self.0.is_some()
     }
 
+    /// Says where it answers, once it does.
+    pub(super) fn say_where(&self) {
+        for address in self.0.iter().flat_map(|open| &open.addresses) {
+            say(&format_args!("answering at http://{address}/metrics"));
+        }
+    }
+
     /// Waits for a request.
     pub(super) async fn next_request(&mut self) -> Request {
         let asked = match &mut self.0 {
@@ -64,14 +74,18 @@ impl Serving {
 
 impl Open {
     fn new(options: &ServeOptions) -> Result<Self> {
-        let address = options.listen;
-        let listener = listen(options).with_context(|| {
-            format!(
-                "listening at {address}; --listen takes an address of this host and a free port"
-            )
-        })?;
         let (sender, requests) = Requests::channel();
-        tokio::spawn(http::serve(listener, sender.clone()));
+        let server = http::Server::new(sender.clone());
+        let mut addresses = Vec::new();
+        for address in &options.listen {
+            let listener = http::listen(*address).with_context(|| {
+                format!(
+                    "listening at {address}; --listen takes an address of this host and a free port"
+                )
+            })?;
+            addresses.push(listener.local_addr()?);
+            tokio::spawn(Arc::clone(&server).serve(listener));
+        }
         let exports = options.otlp.clone().map(|otlp| {
             let exports = Arc::new(Exports::default());
             tokio::spawn(otlp::run(otlp, sender, Arc::clone(&exports)));
@@ -79,6 +93,7 @@ impl Open {
         });
         Ok(Self {
             requests,
+            addresses,
             start: SystemTime::now(),
             kernel: uname().release().to_string_lossy().into_owned(),
             max_series: options.max_series,
@@ -87,19 +102,12 @@ impl Open {
     }
 }
 
-fn listen(options: &ServeOptions) -> Result<tokio::net::TcpListener> {
-    let listener = TcpListener::bind(options.listen)?;
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    log::info!("answering at http://{}/metrics", listener.local_addr()?);
-    Ok(listener)
-}
-
 impl Session<'_> {
     /// Answers a request. Who has asked may have gone.
     pub(super) fn answer(&mut self, request: Request) -> Result<()> {
         match request {
             Request::Health(sender) => drop(sender.send(())),
+            Request::Snapshot(sender) if sender.is_closed() => {}
             Request::Snapshot(sender) => {
                 let snapshot = self.snapshot()?;
                 drop(sender.send(Arc::new(snapshot)));

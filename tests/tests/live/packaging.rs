@@ -248,15 +248,27 @@ fn daemon_set(_: &Path) -> Result<Outcome> {
         "volumes and mounts"
     );
     for probe in ["livenessProbe", "readinessProbe"] {
-        let target = container[probe]["httpGet"]["path"].as_str();
-        ensure!(target == Some("/healthz"), "{probe}: {target:?}");
+        let request = &container[probe]["httpGet"];
+        let target = ["host", "path"].map(|key| request[key].as_str());
+        // Nobody from elsewhere can get in its way.
+        ensure!(
+            target == [Some("127.0.0.1"), Some("/healthz")],
+            "{probe}: {target:?}"
+        );
     }
     let args = words(&container["args"]);
-    let args: Vec<_> = args
-        .iter()
-        .map(|arg| arg.replace("$(NODE_IP)", "10.0.0.1"))
-        .collect();
-    takes(&args.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let listen = args.iter().find_map(|arg| arg.strip_prefix("--listen="));
+    ensure!(
+        listen.is_some_and(|it| it.split(',').any(|it| it == "127.0.0.1:9466")),
+        "the probes ask where it does not listen: {listen:?}"
+    );
+    for node in ["10.0.0.1", "fd00::1"] {
+        let args: Vec<_> = args
+            .iter()
+            .map(|arg| arg.replace("$(NODE_IP)", node))
+            .collect();
+        takes(&args.iter().map(String::as_str).collect::<Vec<_>>())?;
+    }
     Ok(Outcome::Passed)
 }
 
