@@ -286,7 +286,8 @@ fn losses_are_told(path: &Path) -> Result<Outcome> {
     const SECOND: Duration = Duration::from_secs(1);
     let drops = Drops::new()?;
     let mut command = drops.watched_by(path);
-    command.args(["--buffer-size", "1"]);
+    // Also without records of what others drop, which would be lost as well.
+    command.args(["--buffer-size", "1", "--netns", &drops.netns()]);
     let (mut dropwatch, output) = Dropwatch::spawn_piped(command)?;
     dropwatch.wait_ready()?;
     let start = Instant::now();
