@@ -26,6 +26,7 @@ use self::{
 use crate::{
     output::{Plain, Quoted, Reader, print, terminal_width},
     record::{DropRecord, Stack},
+    stderr::Stderr,
     stdin::{INPUT, each_line},
 };
 
@@ -123,7 +124,7 @@ impl Kinds {
         let text = self.explained();
         if !text.is_empty() {
             // Nobody is left to tell if standard error is closed.
-            drop(write!(io::stderr(), "\n{text}"));
+            drop(Stderr.write_all(format!("\n{text}").as_bytes()));
         }
     }
 }

@@ -16,6 +16,7 @@ use dropwatch::{
     output, progress,
     replay::Replay,
     session,
+    stderr::Stderr,
 };
 
 /// Exit status of wrong usage, as clap uses it.
@@ -124,5 +125,6 @@ fn start_logging(verbose: u8) {
             progress::erase();
             writeln!(buffer, "dropwatch: {level}{}", output::Plain(record.args()))
         })
+        .target(env_logger::Target::Pipe(Box::new(Stderr::open())))
         .init();
 }

@@ -4,22 +4,21 @@
 use std::{
     collections::VecDeque,
     fmt::{self, Write as _},
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Write as _},
-    os::{
-        fd::AsFd as _,
-        unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
-    },
+    fs::File,
+    io::{self, ErrorKind, IsTerminal as _, Write as _},
+    os::fd::AsFd as _,
 };
 
 use anyhow::{Context as _, Result};
-use rustix::{fs::OFlags, termios::tcgetwinsize};
+use rustix::termios::tcgetwinsize;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::{poll::poll, progress};
+use crate::{non_blocking::NonBlocking, poll::poll, progress, stderr::Stderr};
 
 /// Bytes of lines that may wait for a slow reader at least.
 const HIGH_WATER: usize = 1 << 20;
+/// Most bytes beyond that.
+const MAX_EXTRA: u32 = 64 << 20;
 
 /// Where lines go.
 pub struct Output {
@@ -34,11 +33,12 @@ pub struct Output {
     lines_written: u64,
     /// Bytes that may wait before [`Output::is_full`].
     room: usize,
+    is_terminal: bool,
 }
 
 enum Sink {
-    /// A pipe or terminal.
-    Polled(AsyncFd<File>),
+    /// A pipe, a terminal or a socket.
+    Polled(AsyncFd<NonBlocking>),
     /// A file, or anything that can't be polled: a write takes what it takes.
     Direct(File),
 }
@@ -78,8 +78,15 @@ impl Output {
             gone: 0,
             lines: VecDeque::new(),
             lines_written: 0,
-            room: HIGH_WATER + extra as usize,
+            room: HIGH_WATER + extra.min(MAX_EXTRA) as usize,
+            is_terminal: io::stdout().is_terminal(),
         }
+    }
+
+    /// Whether it is a terminal, or was one until that was closed.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
     }
 
     /// Columns of the terminal, `None` where output goes elsewhere.
@@ -176,8 +183,8 @@ impl Output {
             self.gone += self.written as u64;
             self.pending.clear();
             self.written = 0;
-        } else if self.written >= HIGH_WATER {
-            // A reader that never catches up must not make this grow.
+        } else if self.written >= HIGH_WATER && self.written >= self.pending.len() / 2 {
+            // A reader that never catches up must not make this grow; and no byte is moved often.
             self.gone += self.written as u64;
             self.pending.drain(..self.written);
             self.written = 0;
@@ -239,7 +246,7 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<Reader> {
 pub fn say(what: &impl fmt::Display) {
     progress::erase();
     // Nobody is left to tell if standard error is closed.
-    drop(writeln!(io::stderr(), "dropwatch: {}", Plain(what)));
+    drop(Stderr.write_all(format!("dropwatch: {}\n", Plain(what)).as_bytes()));
 }
 
 /// Text with nothing in it that could control a terminal or begin another line: others choose names
@@ -274,23 +281,14 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Opens standard output anew where it is a pipe or terminal.
-///
-/// The new descriptor can be made non-blocking without doing the same to every
-/// other process that shares standard output.
 fn open_sink() -> io::Result<Sink> {
-    let inherited = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let file_type = inherited.metadata()?.file_type();
-    if !file_type.is_fifo() && !file_type.is_char_device() {
-        return Ok(Sink::Direct(inherited));
-    }
-    let polled = OpenOptions::new()
-        .write(true)
-        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32)
-        .open("/proc/self/fd/1")
-        .and_then(|file| poll(file, Interest::WRITABLE | Interest::ERROR));
+    let polled = NonBlocking::open(1, io::stdout());
+    let polled = polled.and_then(|it| poll(it, Interest::WRITABLE | Interest::ERROR));
     // Devices such as /dev/null can't be polled.
-    Ok(polled.map_or(Sink::Direct(inherited), Sink::Polled))
+    polled.map(Sink::Polled).or_else(|_cannot| {
+        let inherited = io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Sink::Direct(inherited.into()))
+    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use rustix::{
     termios::{isatty, tcgetpgrp, tcgetwinsize},
 };
 
+use crate::stderr::Stderr;
+
 /// How long nothing was printed before the line comes.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -94,7 +96,7 @@ fn columns() -> Option<usize> {
 
 fn write(text: &str) {
     // Nobody is left to tell if standard error is closed.
-    drop(io::stderr().write_all(text.as_bytes()));
+    drop(Stderr.write_all(text.as_bytes()));
 }
 
 /// As `1 m 12 s`.

@@ -43,6 +43,8 @@ const REFUSED: &[c_long] = &[
     libc::SYS_pidfd_getfd,
     libc::SYS_pidfd_send_signal,
     libc::SYS_tkill,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
     // Ways around this filter.
     libc::SYS_io_uring_setup,
     libc::SYS_openat2,
@@ -151,6 +153,10 @@ const TO_PROCESSES: &[c_long] = &[
     libc::SYS_rt_sigqueueinfo,
     libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
 ];
 
 /// What a run needs beyond following drops.

@@ -331,7 +331,13 @@ impl Session<'_> {
             ended => ended,
         };
         let account = match ended {
-            Ok(Reader::Gone) => self.account(),
+            // Who asked for a few lines is not told of all that they have not read; of a file, or of
+            // a terminal that was closed, everybody is.
+            Ok(Reader::Gone) if !self.is_missed() => self.account(),
+            Ok(Reader::Gone) => {
+                self.give_up_rest().await?;
+                self.report_end()
+            }
             Ok(Reader::Present) => self.report_end(),
             Err(error) => {
                 self.give_up_rest().await?;
@@ -346,6 +352,11 @@ impl Session<'_> {
         account
     }
 
+    /// Whether it matters what became of drops once nobody reads the lines.
+    fn is_missed(&self) -> bool {
+        self.records.capture.is_some() || self.records.output.is_terminal()
+    }
+
     /// Ends the file of `--write`, and says what is in it.
     fn finish_capture(&mut self, ended: Result<Account>) -> Result<Account> {
         let account = match &ended {
@@ -357,6 +368,10 @@ impl Session<'_> {
         };
         let finished = capture.finish(&account);
         say(&capture.report());
+        if let (Err(_), Err(error)) = (&ended, &finished) {
+            // There is one error that ends the program.
+            log::warn!("{error:#}");
+        }
         ended.and_then(|account| finished.map(|()| account))
     }
 
@@ -592,9 +607,15 @@ impl Session<'_> {
         self.kernel.drops_lost.take_down();
         let lost = self.account()?.lost;
         if lost > self.lost_before {
+            let has_file = self.records.capture.is_some() && lost == self.records.counts.lost;
+            let what = if has_file {
+                "nobody reads their lines, but the file of --write has them"
+            } else {
+                "the reader is too slow; a larger --buffer-size, filters, --sample or --rate-limit \
+                 help"
+            };
             log::warn!(
-                "{} drops lost in the last second, {lost} in all: the reader is too slow; a larger \
-                 --buffer-size, filters, --sample or --rate-limit help",
+                "{} drops lost in the last second, {lost} in all: {what}",
                 lost - self.lost_before
             );
             self.lost_before = lost;
@@ -807,6 +828,7 @@ impl Records {
             _ if !self.tokens.take(record.time.boot_ns) => self.counts.limited += 1,
             _ => match &mut self.sink {
                 Sink::Lines { format, room } => {
+                    *room = room.map(|room| room - 1);
                     if let Some(capture) = &mut self.capture {
                         capture.add(&record);
                         if !has_room {
@@ -820,7 +842,6 @@ impl Records {
                     if let Some(kinds) = &mut self.kinds {
                         kinds.note(&record);
                     }
-                    *room = room.map(|room| room - 1);
                 }
                 Sink::Groups(counting) => counting.add(&mut self.groups, &record),
             },

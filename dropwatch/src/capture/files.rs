@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fmt,
     fs::{self, File, Metadata, OpenOptions},
-    io::{ErrorKind, Seek as _, SeekFrom, Write as _},
+    io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _},
     os::unix::{
         ffi::OsStrExt as _,
         fs::{MetadataExt as _, OpenOptionsExt as _},
@@ -24,6 +24,12 @@ use crate::config::Rotation;
 
 /// Packets hold what others have sent: nobody else reads them.
 const MODE: u32 = 0o600;
+
+/// The last number; what has more digits is somebody's date.
+const MAX_NUMBER: u64 = 9_999_999;
+
+/// What files begin with: a section of pcapng (its block type), or of a recording.
+const HEADS: [&[u8]; 2] = [b"\x0a\x0d\x0d\x0a", b"\x89DWR"];
 
 /// A file, whatever its names are: its device and its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +189,7 @@ impl Full {
             };
             full.last = full.last.max(number);
             let metadata = entry.metadata().with_context(reading)?;
-            if metadata.is_file() {
+            if metadata.is_file() && is_capture(&entry.path()) {
                 ensure_unread(&entry.path(), &metadata, inputs)?;
                 full.numbers.insert(number);
             }
@@ -195,6 +201,11 @@ impl Full {
     fn push(&mut self, path: &Path) -> Result<()> {
         loop {
             self.last += 1;
+            ensure!(
+                self.last <= MAX_NUMBER,
+                "there are no numbers left behind {}; give another name",
+                path.display()
+            );
             let target = numbered(path, self.last);
             match rename(path, &target) {
                 // Made by somebody else since the folder was read.
@@ -234,8 +245,24 @@ impl Full {
 fn number_in(full: &[u8], name: &[u8]) -> Option<u64> {
     let digits = full.strip_prefix(name)?.strip_prefix(b".")?;
     let number: u64 = str::from_utf8(digits).ok()?.parse().ok()?;
-    // Not what we would have written: `+1`, `01`, or the last number that there is.
-    (number.to_string().as_bytes() == digits && (1..u64::MAX).contains(&number)).then_some(number)
+    // Not what we would have written: `+1`, `01`, or a date.
+    (number.to_string().as_bytes() == digits && (1..=MAX_NUMBER).contains(&number))
+        .then_some(number)
+}
+
+/// Whether a file begins as those that `--write` makes, or is empty: others are not ours to remove.
+fn is_capture(path: &Path) -> bool {
+    let mut head = Vec::new();
+    let read = open_to_look(path).and_then(|file| file.take(4).read_to_end(&mut head));
+    read.is_ok_and(|count| count == 0 || HEADS.contains(&&*head))
+}
+
+/// Opens a file to read it, and no link, and without waiting for anybody.
+fn open_to_look(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
+        .open(path)
 }
 
 /// `path` with a number behind it.
@@ -280,12 +307,18 @@ fn lock_old(path: &Path, inputs: &[FileId]) -> Result<Option<File>> {
         return Ok(None);
     };
     ensure_unread(path, &metadata, inputs)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32)
-        .open(path)
-        .with_context(|| format!("looking at {}", path.display()))?;
+    let file = open_to_look(path).with_context(|| format!("looking at {}", path.display()))?;
     lock(&file, path)?;
+    // It may have been another run's until now, which has a new one by this name.
+    let is_same = file
+        .metadata()
+        .is_ok_and(|it| FileId::from(&it) == FileId::from(&metadata));
+    let there = look(path)?;
+    ensure!(
+        is_same && there.is_some_and(|there| FileId::from(&there) == FileId::from(&metadata)),
+        "{} is being replaced by another run; give another name",
+        path.display()
+    );
     Ok(Some(file))
 }
 
@@ -317,7 +350,13 @@ fn create(path: &Path) -> Result<File> {
         .create_new(true)
         .mode(MODE)
         .open(path);
-    let file = created.with_context(|| format!("creating {}", path.display()))?;
+    let file = match created {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => bail!(
+            "{} was made by somebody else meanwhile; give another name",
+            path.display()
+        ),
+        created => created.with_context(|| format!("creating {}", path.display()))?,
+    };
     lock(&file, path)?;
     Ok(file)
 }

@@ -207,7 +207,9 @@ impl Capture {
     fn next_file(&mut self) -> Result<()> {
         self.encoder.end(None, &mut self.pending);
         self.write_pending()?;
-        self.ensure_kept()?;
+        if let Err(error) = self.ensure_kept() {
+            log::warn!("{error:#}");
+        }
         self.files.next()?;
         self.packets_before = self.packets;
         self.encoder.begin(&mut self.pending);

@@ -330,6 +330,13 @@ impl Table {
         next.map_or(limit, |next| limit.min(next.address))
     }
 
+    /// Whether no function is in this range, or reaches into it.
+    fn is_free(&self, range: Range<u64>) -> bool {
+        let at = |address| self.entries.partition_point(|e| e.address <= address);
+        let inside = self.entries.get(at(range.start)..at(range.end - 1));
+        self.lookup(range.start).is_none() && inside.is_none_or(|it| it.iter().all(|e| e.len == 0))
+    }
+
     /// Code outside of the kernel itself that has another name than in an older table: since this one
     /// was read at the latest if it took another one's place, and else since the older one was at the
     /// earliest.
@@ -339,12 +346,12 @@ impl Table {
             if entry.module == 0 || entry.len == 0 {
                 continue;
             }
-            let before = older.lookup(entry.address);
-            if before == self.lookup(entry.address) {
+            if older.lookup(entry.address) == self.lookup(entry.address) {
                 continue;
             }
-            let since_ns = if before.is_some() { now_ns } else { older_ns };
             let end = self.end_of(index, entry);
+            let was_free = older.is_free(entry.address..end);
+            let since_ns = if was_free { older_ns } else { now_ns };
             match moved.last_mut() {
                 Some(last) if last.code.end == entry.address && last.since_ns == since_ns => {
                     last.code.end = end;

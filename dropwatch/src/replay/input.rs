@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
@@ -276,7 +276,13 @@ impl Recording {
             let name = path.display().to_string().escape_debug().to_string();
             (name, File::open(path))
         };
-        let file = file.with_context(|| format!("opening {name}"))?;
+        let file = file.map_err(|error| {
+            let hint = match error.raw_os_error() {
+                Some(libc::EMFILE) => "; a higher `ulimit -n` helps",
+                _ => "",
+            };
+            anyhow!("opening {name}: {error}{hint}")
+        })?;
         let mut recording = Self {
             name,
             id: file.metadata().ok().map(|metadata| FileId::from(&metadata)),

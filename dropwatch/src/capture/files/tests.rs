@@ -104,13 +104,18 @@ fn another_run_goes_on_and_removes_only_what_has_our_names() {
         "drops2",
         "drops.",
     ];
-    for name in others.into_iter().chain(["drops", "drops.7", "drops.12"]) {
+    let dates = ["drops.20261128", "drops.18446744073709551614"];
+    let others = others.into_iter().chain(dates).chain(["drops.5"]);
+    let others: Vec<&str> = others.collect();
+    for name in others.iter().chain(&["drops"]) {
         fs::write(folder.path().join(name), name).unwrap();
     }
+    fs::write(folder.path().join("drops.7"), b"\x0a\x0d\x0d\x0a and so on").unwrap();
+    fs::write(folder.path().join("drops.12"), b"\x89DWR and so on").unwrap();
     symlink("target", folder.path().join("drops.20")).unwrap();
     let files = Files::create(&path, rotation(4096, Some(3)), &[]).unwrap();
     assert_eq!(files.full.last, 21);
-    let mut expected: Vec<&str> = others.to_vec();
+    let mut expected = others;
     expected.extend(["drops", "drops.12", "drops.20", "drops.21"]);
     expected.sort_unstable();
     assert_eq!(names(&folder), expected);
@@ -134,15 +139,16 @@ fn one_file_can_be_all_that_is_kept() {
 
 #[test]
 fn what_is_read_is_left_alone() {
+    const RECORDED: &[u8] = b"\x89DWR and so on";
     let folder = folder();
     let [path, full] = ["drops", "drops.3"].map(|name| folder.path().join(name));
     for input in [&path, &full] {
-        fs::write(input, "precious").unwrap();
+        fs::write(input, RECORDED).unwrap();
         let id = FileId::from(&fs::metadata(input).unwrap());
         let error = Files::create(&path, rotation(1, Some(1)), &[id]);
         let error = error.err().unwrap().to_string();
         assert!(error.contains("is being read"), "{error}");
-        assert_eq!(fs::read(input).unwrap(), b"precious");
+        assert_eq!(fs::read(input).unwrap(), RECORDED);
         // Also by another name.
         let link = folder.path().join("other");
         fs::hard_link(input, &link).unwrap();
@@ -193,8 +199,20 @@ fn names_that_others_have_taken_are_left_alone() {
     fs::write(&path, "precious").unwrap();
     assert!(!files.is_in_place() && !files.is_removed());
     let error = files.next().unwrap_err();
-    assert!(format!("{error:#}").contains("creating"), "{error:#}");
+    assert!(error.to_string().contains("somebody else"), "{error:#}");
     assert_eq!(fs::read(&path).unwrap(), b"precious");
+}
+
+#[test]
+fn numbers_come_to_an_end() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    fs::write(folder.path().join(format!("drops.{MAX_NUMBER}")), "").unwrap();
+    let mut files = Files::create(&path, rotation(1, Some(2)), &[]).unwrap();
+    files.write(b"a").unwrap();
+    let error = files.next().unwrap_err();
+    assert!(error.to_string().contains("no numbers left"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"a");
 }
 
 #[test]

@@ -604,6 +604,23 @@ fn code_has_no_name_from_before_it_was_there() {
 }
 
 #[test]
+fn code_that_reaches_over_old_code_was_not_there_before() {
+    let table = |text: &str| {
+        let file = Temporary::new("free-kallsyms", text);
+        read_table(&file.0).unwrap()
+    };
+    let older = table("ffffffffc0005000 t old\t[old]\nffffffffc0005080 t end\t[old]\n");
+    let newer = table("ffffffffc0004f80 t new\t[new]\nffffffffc0006000 t other\t[new]\n");
+    let moved = newer.moved_since(&older, 1, 2);
+    let since = |address: u64| {
+        let of = |moved: &&Moved| moved.code.contains(&address);
+        moved.iter().find(of).map(|moved| moved.since_ns)
+    };
+    assert_eq!(since(0xffff_ffff_c000_5040), Some(2));
+    assert_eq!(since(0xffff_ffff_c000_6000), Some(1));
+}
+
+#[test]
 fn without_drops_new_code_takes_no_memory() {
     let kallsyms = Temporary::new("many-kallsyms", "ffffffff81000000 T kernel\n");
     let mut symbols = Symbols::load(&kallsyms.0, Path::new("/no/such/modules")).unwrap();
