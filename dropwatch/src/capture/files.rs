@@ -188,7 +188,10 @@ impl Full {
                 continue;
             };
             full.last = full.last.max(number);
-            let metadata = entry.metadata().with_context(reading)?;
+            // Another run may have removed it by now.
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             if metadata.is_file() && is_capture(&entry.path()) {
                 ensure_unread(&entry.path(), &metadata, inputs)?;
                 full.numbers.insert(number);

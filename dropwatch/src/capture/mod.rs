@@ -190,11 +190,11 @@ impl Capture {
     pub fn report(&self) -> String {
         let Self { packets, files, .. } = self;
         let mut report = format!("{packets} packets in {}", files.name());
+        if !files.is_removed() && !files.is_in_place() {
+            report.push_str(" (which has another name now)");
+        }
         if files.finished() > 0 {
             report.push_str(&format!(" and {} files before it", files.finished()));
-        }
-        if !files.is_removed() && !files.is_in_place() {
-            report.push_str(", which has another name now");
         }
         report
     }
