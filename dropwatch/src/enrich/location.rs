@@ -17,6 +17,13 @@ use crate::record::Stack;
 /// another one within this time can lend its names to the other one's stacks.
 const MODULES_CHECK: Duration = Duration::from_secs(1);
 
+/// Whether a call leaves its return address in a register, from where the called function brings it to
+/// the stack: the kernel's unwinder knows only what is there (`arch/arm64/kernel/stacktrace.c`).
+const HAS_LINK_REGISTER: bool = cfg!(target_arch = "aarch64");
+
+/// Bytes of a function's start in which that has not happened: a landing pad, and what tracers patch.
+const ENTRY_LEN: u64 = 12;
+
 /// Where the frames of a stack come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StackSource {
@@ -200,7 +207,8 @@ impl Locations {
 
     /// Which frame is the call site: the one with its address or, where a
     /// function gives itself as the call site (`net_tx_action` in
-    /// `net/core/dev.c`), the one in that function.
+    /// `net/core/dev.c`), the one in that function. It is missing where a probe was hit before the
+    /// return address was on the stack: then it stands behind the probed function.
     fn site_position(&self, location: u64, frames: &[u64]) -> Option<usize> {
         let is_in_site = |frame: &u64| {
             self.symbols
@@ -211,6 +219,13 @@ impl Locations {
             .iter()
             .position(|frame| *frame == location)
             .or_else(|| frames.iter().position(is_in_site))
+            .or_else(|| self.probed_position(frames).filter(|_| HAS_LINK_REGISTER))
+    }
+
+    /// Which frame is a function that was just entered: a probe's registers come first.
+    fn probed_position(&self, frames: &[u64]) -> Option<usize> {
+        let entered = self.symbols.lookup(*frames.first()?)?;
+        (entered.offset <= ENTRY_LEN).then_some(0)
     }
 }
 

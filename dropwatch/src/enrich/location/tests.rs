@@ -93,6 +93,19 @@ fn a_function_can_give_itself_as_the_call_site() {
 }
 
 #[test]
+fn a_probed_function_is_known_by_its_first_bytes() {
+    let locations = locations(4);
+    let probed = |offset| {
+        let frames = [at("sk_skb_reason_drop", offset), at("do_softirq", 0x10)];
+        locations.probed_position(&frames)
+    };
+    assert_eq!(probed(0), Some(0));
+    assert_eq!(probed(8), Some(0));
+    assert_eq!(probed(0x6a), None);
+    assert_eq!(locations.probed_position(&[]), None);
+}
+
+#[test]
 fn the_exact_frame_goes_before_one_in_the_same_function() {
     let start = at("net_rx_action", 0);
     let frames = vec![at("net_rx_action", 0x40), start, at("do_softirq", 0x10)];
