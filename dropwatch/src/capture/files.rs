@@ -135,11 +135,7 @@ impl Files {
 
     /// Whether the file that is written still has its name.
     pub(super) fn is_in_place(&self) -> bool {
-        let there = fs::symlink_metadata(&self.path);
-        let (Ok(there), Ok(written)) = (there, self.file.metadata()) else {
-            return false;
-        };
-        FileId::from(&there) == FileId::from(&written)
+        has_name(&self.file, &self.path)
     }
 
     /// Appends whole packets.
@@ -287,16 +283,16 @@ fn rename(path: &Path, target: &Path) -> Result<(), Errno> {
     }
 }
 
-/// What is at `path`, if anything is.
+/// Whether there is a file at `path`.
 ///
 /// # Errors
-/// It is no regular file, and must not be moved or replaced: a link leads to where somebody else
-/// wants it to.
-fn look(path: &Path) -> Result<Option<Metadata>> {
+/// There is something else, which must not be moved or replaced: a link leads to
+/// where somebody else wants it to.
+fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(Some(metadata)),
+        Ok(metadata) if metadata.is_file() => Ok(true),
         Ok(_) => bail!("{} is no regular file; give another name", path.display()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("looking at {}", path.display())),
     }
 }
@@ -306,23 +302,29 @@ fn look(path: &Path) -> Result<Option<Metadata>> {
 /// # Errors
 /// It is not to be touched: no regular file, one of `inputs`, or written by another run.
 fn lock_old(path: &Path, inputs: &[FileId]) -> Result<Option<File>> {
-    let Some(metadata) = look(path)? else {
+    if !exists(path)? {
         return Ok(None);
-    };
-    ensure_unread(path, &metadata, inputs)?;
-    let file = open_to_look(path).with_context(|| format!("looking at {}", path.display()))?;
+    }
+    let looking = || format!("looking at {}", path.display());
+    let file = open_to_look(path).with_context(looking)?;
+    ensure_unread(path, &file.metadata().with_context(looking)?, inputs)?;
     lock(&file, path)?;
     // It may have been another run's until now, which has a new one by this name.
-    let is_same = file
-        .metadata()
-        .is_ok_and(|it| FileId::from(&it) == FileId::from(&metadata));
-    let there = look(path)?;
     ensure!(
-        is_same && there.is_some_and(|there| FileId::from(&there) == FileId::from(&metadata)),
+        has_name(&file, path),
         "{} is being replaced by another run; give another name",
         path.display()
     );
     Ok(Some(file))
+}
+
+/// Whether `path` is a name of an open file.
+fn has_name(file: &File, path: &Path) -> bool {
+    let there = fs::symlink_metadata(path);
+    let (Ok(there), Ok(open)) = (there, file.metadata()) else {
+        return false;
+    };
+    FileId::from(&there) == FileId::from(&open)
 }
 
 /// Locks a file for as long as it is open, so that no other run replaces it.
