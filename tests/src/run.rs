@@ -100,6 +100,8 @@ pub struct Runner {
     pub ways: Vec<Way>,
     /// Only tests whose name contains one of these; all if there is none.
     pub filters: Vec<String>,
+    /// Not the tests of these names.
+    pub except: BTreeSet<String>,
     /// A scenario that can't be set up for want of a module has failed.
     pub strict: bool,
     /// The machine is here for the tests alone: they may set its clock, and stop its processors.
@@ -320,7 +322,9 @@ impl Runner {
     }
 
     fn selects(&self, name: &str) -> bool {
-        self.filters.is_empty() || self.filters.iter().any(|filter| name.contains(filter))
+        let is_wanted = |filter: &String| name.contains(filter);
+        (self.filters.is_empty() || self.filters.iter().any(is_wanted))
+            && !self.except.contains(name)
     }
 
     /// As [`Runner::run_group`]; what failed is played again if the kernel skipped probes, for what

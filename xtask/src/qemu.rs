@@ -18,7 +18,7 @@ use xtask::say;
 const BOOT_TIME: Duration = Duration::from_secs(120);
 
 /// Without hardware support the kernel panics in rare cases while it patches
-/// its own code, so a boot is tried again. A job never is.
+/// its own code, so a boot is tried again.
 const BOOT_ATTEMPTS: u32 = 3;
 
 /// Lines that init.sh writes around the output of the job.
@@ -28,11 +28,24 @@ const DONE: &str = "dropwatch-vm done ";
 /// How many of the console's lines explain why a boot failed.
 const LAST_LINES: usize = 20;
 
+/// How many of the kernel's lines are kept: it says in about sixty why it panics.
+const KERNEL_LINES: usize = 100;
+
+/// How a job ended.
+pub(crate) enum End {
+    /// With this exit status.
+    Status(i32),
+    /// The kernel panicked; what it said.
+    Panic(String),
+}
+
 /// A machine that has booted and runs its job.
 pub(crate) struct Machine {
     qemu: Child,
     lines: Receiver<String>,
-    panic: Option<String>,
+    /// The last ones; from the ready line on it speaks of a panic only.
+    kernel_lines: VecDeque<String>,
+    panicked: bool,
     /// The release of its kernel, once it has booted.
     pub(crate) release: String,
 }
@@ -65,17 +78,26 @@ impl Machine {
         bail!("{label} did not boot, {BOOT_ATTEMPTS} times")
     }
 
-    /// Gives each line of the job to `each`, until it ends; its exit status.
-    pub(crate) fn finish(mut self, limit: Duration, mut each: impl FnMut(&str)) -> Result<i32> {
+    /// Gives each line of the job to `each`, until it ends.
+    pub(crate) fn finish(mut self, limit: Duration, mut each: impl FnMut(&str)) -> Result<End> {
         let deadline = Instant::now() + limit;
         loop {
-            let line = self
-                .next_line(deadline)
-                .with_context(|| format!("the job did not end within {} s", limit.as_secs()))?;
+            let line = match self.next_line(deadline) {
+                Ok(line) => line,
+                Err(_) if self.panicked => {
+                    let said: Vec<String> = self.kernel_lines.drain(..).collect();
+                    return Ok(End::Panic(said.join("\n")));
+                }
+                Err(error) => {
+                    let limit = limit.as_secs();
+                    return Err(error.context(format!("the job did not end ({limit} s at most)")));
+                }
+            };
             if let Some(status) = line.strip_prefix(DONE) {
-                return status
+                let status = status
                     .parse()
-                    .with_context(|| format!("reading the job's exit status `{status}`"));
+                    .with_context(|| format!("reading the job's exit status `{status}`"))?;
+                return Ok(End::Status(status));
             }
             each(&line);
         }
@@ -91,7 +113,8 @@ impl Machine {
         Ok(Self {
             qemu,
             lines: read_lines(console),
-            panic: None,
+            kernel_lines: VecDeque::new(),
+            panicked: false,
             release: String::new(),
         })
     }
@@ -107,12 +130,10 @@ impl Machine {
             })?;
             // The firmware may have left control codes in front.
             if let Some((_, release)) = line.split_once(READY) {
+                self.kernel_lines.clear();
                 return Ok(release.to_owned());
             }
-            if last_lines.len() == LAST_LINES {
-                last_lines.pop_front();
-            }
-            last_lines.push_back(line);
+            keep_last(&mut last_lines, LAST_LINES, line);
         }
     }
 
@@ -120,18 +141,31 @@ impl Machine {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {
             Ok(line) => {
-                if let Some((_, reason)) = line.split_once("Kernel panic") {
-                    self.panic = Some(reason.to_owned());
+                self.panicked |= line.contains("Kernel panic");
+                if is_of_kernel(&line) {
+                    keep_last(&mut self.kernel_lines, KERNEL_LINES, line.clone());
                 }
                 Ok(line)
             }
             Err(RecvTimeoutError::Timeout) => bail!("timed out"),
-            Err(RecvTimeoutError::Disconnected) => match &self.panic {
-                Some(reason) => bail!("the machine stopped: kernel panic{reason}"),
-                None => bail!("the machine stopped"),
-            },
+            Err(RecvTimeoutError::Disconnected) => bail!("the machine stopped"),
         }
     }
+}
+
+fn keep_last(lines: &mut VecDeque<String>, most: usize, line: String) {
+    if lines.len() == most {
+        lines.pop_front();
+    }
+    lines.push_back(line);
+}
+
+/// Whether the kernel wrote it, and not the job: it begins with a time, as `[    1.234567] `.
+fn is_of_kernel(line: &str) -> bool {
+    let time = line
+        .strip_prefix('[')
+        .and_then(|line| line.split_once("] "));
+    time.is_some_and(|(time, _)| time.trim_start().parse::<f64>().is_ok())
 }
 
 impl Drop for Machine {
@@ -180,4 +214,18 @@ fn read_lines(console: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel_have_a_time() {
+        assert!(is_of_kernel("[ 1061.572211] RBP: ff2eb21bfb4325c0"));
+        assert!(is_of_kernel("[    0.000000] Linux version 7.3"));
+        assert!(!is_of_kernel("test tracepoint/ring/udp ... ok"));
+        assert!(!is_of_kernel("    [10.0.0.1] is no time"));
+        assert!(!is_of_kernel("[fe80::1] "));
+    }
 }

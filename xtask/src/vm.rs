@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum, builder::PossibleValue};
 use xtask::{
     say,
@@ -24,12 +24,16 @@ use crate::{
     host_tools, initramfs,
     initramfs::Job,
     kernels::{Flavour, Installed, KERNELS, Kernel},
-    qemu::Machine,
+    qemu::{End, Machine},
     reliability, workspace,
 };
 
 /// For everything that one kernel has to do.
 const JOB_TIME: Duration = Duration::from_secs(40 * 60);
+
+/// A kernel that panics under the tests is booted again for the rest of them: without hardware
+/// support it does in rare cases, while it patches its own code. More often it is a failure.
+const PANICS: u32 = 2;
 
 /// Machines at the same time.
 const JOBS: usize = 2;
@@ -191,7 +195,10 @@ fn exec(options: &VmOptions, command: &str, guests: &[Guest]) -> Result<ExitCode
             true => say::result(line),
             false => say::result(format!("{}: {line}", guest.label)),
         };
-        run_job(guest, &job, out.as_deref(), each_line).map(|(status, _)| status)
+        match run_job(guest, &job, out.as_deref(), each_line)?.1 {
+            End::Status(status) => Ok(status),
+            End::Panic(said) => bail!("the kernel panicked:\n{said}"),
+        }
     });
     let mut failed = false;
     for (guest, status) in guests.iter().zip(statuses) {
@@ -226,15 +233,15 @@ fn scenarios(
     let dropwatch = build::release("dropwatch", "dropwatch", toolchain)?;
     let runner = build::release("dropwatch-tests", "scenarios", toolchain)?;
     let filter = filter.map(shell_word).unwrap_or_default();
-    let job = Job {
-        script: format!("exec scenarios --strict --own-machine {filter}\n"),
+    let tests = Tests {
+        filter: &filter,
         files: vec![
             ("/bin/dropwatch".to_owned(), &dropwatch),
             ("/bin/scenarios".to_owned(), &runner),
         ],
     };
     let (mut total, mut rows) = (Counts::default(), Vec::new());
-    let outcomes = in_each(guests, jobs, |guest| run_scenarios(guest, &job));
+    let outcomes = in_each(guests, jobs, |guest| tests.run(guest));
     for (guest, outcome) in guests.iter().zip(outcomes) {
         match outcome {
             Ok((counts, row)) => {
@@ -251,22 +258,44 @@ fn scenarios(
     Ok((total, rows))
 }
 
-fn run_scenarios(guest: &Guest, job: &Job<'_>) -> Result<(Counts, String)> {
-    let mut counts = None;
-    let mut tally = Tally::default();
-    let (status, release) = run_job(guest, job, None, |line| {
-        say::result(labelled(&guest.label, line));
-        tally.note(line);
-        counts = Counts::of_scenarios(line).or(counts);
-    })?;
-    let counts = counts.with_context(|| {
-        format!("the scenarios ended without their closing line (exit status {status})")
-    })?;
-    ensure!(
-        status == 0 || counts.failed > 0,
-        "no scenario failed, but the runner's exit status is {status}"
-    );
-    Ok((counts, tally.row(&release, guest)))
+/// The scenarios that each machine plays.
+struct Tests<'a> {
+    /// A word of the shell, or nothing.
+    filter: &'a str,
+    files: Vec<(String, &'a Path)>,
+}
+
+impl Tests<'_> {
+    fn run(&self, guest: &Guest) -> Result<(Counts, String)> {
+        let mut tally = Tally::default();
+        loop {
+            let (release, end) = run_job(guest, &self.job(&tally), None, |line| {
+                say::result(labelled(&guest.label, line));
+                tally.note(line);
+            })?;
+            match end {
+                End::Status(status) => {
+                    tally.check_end(status)?;
+                    return Ok((tally.total(), tally.row(&release, guest)));
+                }
+                End::Panic(said) => tally.note_panic(&guest.label, &said)?,
+            }
+        }
+    }
+
+    /// All tests but those whose outcome is known.
+    fn job(&self, tally: &Tally) -> Job<'_> {
+        let known: Vec<String> = tally.names.iter().map(|name| shell_word(name)).collect();
+        let except = match known.is_empty() {
+            true => String::new(),
+            false => format!("--except {}", known.join(" --except ")),
+        };
+        let filter = self.filter;
+        Job {
+            script: format!("exec scenarios --strict --own-machine {except} {filter}\n"),
+            files: self.files.clone(),
+        }
+    }
 }
 
 /// What is told apart in the matrix: hook and buffer, and what belongs to neither.
@@ -278,15 +307,23 @@ const COLUMNS: [&str; 5] = [
     "",
 ];
 
-/// Outcomes of the tests of a machine.
+/// Outcomes of the tests of a kernel.
 #[derive(Default)]
 struct Tally {
     columns: BTreeMap<usize, Counts>,
+    /// Of all tests that have an outcome.
+    names: Vec<String>,
     failed: Vec<String>,
+    /// What the runner said in the end.
+    closing: Option<Counts>,
+    /// Outcomes from machines that panicked later.
+    earlier: Counts,
+    panics: u32,
 }
 
 impl Tally {
     fn note(&mut self, line: &str) {
+        self.closing = Counts::of_scenarios(line).or(self.closing);
         let Some((name, outcome)) = line
             .strip_prefix("test ")
             .and_then(|test| test.split_once(" ... "))
@@ -296,6 +333,7 @@ impl Tally {
         let Some(column) = COLUMNS.iter().position(|way| name.starts_with(way)) else {
             return;
         };
+        self.names.push(name.to_owned());
         let counts = self.columns.entry(column).or_default();
         *counts += match outcome {
             "ok" => Counts::PASSED,
@@ -305,6 +343,46 @@ impl Tally {
             }
             _ => Counts::SKIPPED,
         };
+    }
+
+    fn total(&self) -> Counts {
+        let mut total = Counts::default();
+        self.columns.values().for_each(|counts| total += *counts);
+        total
+    }
+
+    /// Fails if the runner did not come to its end, or to other counts.
+    fn check_end(&self, status: i32) -> Result<()> {
+        let mut counts = self.closing.with_context(|| {
+            format!("the scenarios ended without their closing line (exit status {status})")
+        })?;
+        ensure!(
+            status == 0 || counts.failed > 0,
+            "no scenario failed, but the runner's exit status is {status}"
+        );
+        counts += self.earlier;
+        ensure!(
+            counts == self.total(),
+            "the runner counted {counts}, its lines say {}",
+            self.total()
+        );
+        Ok(())
+    }
+
+    /// Tells a panic; fails if it is one too many.
+    fn note_panic(&mut self, label: &str, said: &str) -> Result<()> {
+        self.panics += 1;
+        self.earlier = self.total();
+        let last = self.names.last().map_or("the start", String::as_str);
+        ensure!(
+            self.panics <= PANICS,
+            "the kernel panicked {} times, now after {last}:\n{said}",
+            self.panics
+        );
+        say::progress(format!(
+            "{label}: the kernel panicked after {last}; the tests that are left run in another boot. It said:\n{said}"
+        ));
+        Ok(())
     }
 
     fn row(&self, release: &str, guest: &Guest) -> String {
@@ -317,10 +395,14 @@ impl Tally {
                 skipped => format!("{} ({skipped})", counts.passed),
             });
         }
-        cells.push(match self.failed.is_empty() {
+        let mut failed = match self.failed.is_empty() {
             true => "none".to_owned(),
             false => self.failed.join(", "),
-        });
+        };
+        if self.panics > 0 {
+            failed += &format!(" (panics of the kernel: {})", self.panics);
+        }
+        cells.push(failed);
         format!("| {} |", cells.join(" | "))
     }
 }
@@ -333,13 +415,13 @@ fn labelled(label: &str, line: &str) -> String {
     }
 }
 
-/// The exit status of a job, and the release of the kernel that ran it.
+/// The release of the kernel that ran a job, and how that ended.
 fn run_job(
     guest: &Guest,
     job: &Job<'_>,
     out: Option<&Path>,
     each_line: impl FnMut(&str),
-) -> Result<(i32, String)> {
+) -> Result<(String, End)> {
     // Several xtasks may run at the same time.
     let name = format!("vm/{}-{}.cpio", guest.label, process::id());
     let initramfs = workspace::target_dir()?.join(name);
@@ -349,9 +431,9 @@ fn run_job(
     let removed = fs::remove_file(&initramfs);
     let machine = booted?;
     let release = machine.release.clone();
-    let status = machine.finish(JOB_TIME, each_line)?;
+    let end = machine.finish(JOB_TIME, each_line)?;
     removed.with_context(|| format!("removing {}", initramfs.display()))?;
-    Ok((status, release))
+    Ok((release, end))
 }
 
 /// Calls `run` for each guest, `jobs` at a time; results in the order of the
@@ -414,6 +496,29 @@ mod tests {
         assert_eq!(counts(3).as_deref(), Some("0 passed, 0 failed, 1 skipped"));
         assert_eq!(counts(4).as_deref(), Some("0 passed, 1 failed, 0 skipped"));
         assert_eq!(tally.failed, ["`agree/udp`"]);
+    }
+
+    #[test]
+    fn tests_go_on_in_another_boot() {
+        let files = Vec::new();
+        let tests = Tests {
+            filter: "udp",
+            files,
+        };
+        let mut tally = Tally::default();
+        assert!(tally.check_end(0).is_err());
+        tally.note("test agree/udp ... ok");
+        tally.note_panic("6.1", "Kernel panic").unwrap();
+        let script = tests.job(&tally).script;
+        let expected = "exec scenarios --strict --own-machine --except 'agree/udp' udp\n";
+        assert_eq!(script, expected);
+        tally.note("test oracle/udp ... ok");
+        tally.note("2 passed, 0 failed, 0 skipped");
+        assert!(tally.check_end(0).is_err());
+        tally.note("1 passed, 0 failed, 0 skipped");
+        tally.check_end(0).unwrap();
+        tally.note_panic("6.1", "Kernel panic").unwrap();
+        assert!(tally.note_panic("6.1", "Kernel panic").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
     reason = "the results are what this program is for"
 )]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use dropwatch_tests::{
@@ -17,6 +17,7 @@ use dropwatch_tests::{
 const USAGE: &str = "\
 usage: scenarios [OPTIONS] [FILTER]...
   FILTER, --filter TEXT   only tests whose name contains it
+  --except NAME           not the test of this name; can be repeated
   --dropwatch PATH        the program to test [default: /bin/dropwatch]
   --hooks LIST            tracepoint,kprobe or one of them [default: both]
   --buffers LIST          ring,perf or one of them [default: both]
@@ -85,6 +86,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
         dropwatch: PathBuf::from("/bin/dropwatch"),
         ways: Vec::new(),
         filters: Vec::new(),
+        except: BTreeSet::new(),
         strict: false,
         own_machine: false,
         kernel: Kernel::running()?,
@@ -101,6 +103,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
             "--hooks" => hooks = value()?,
             "--buffers" => buffers = value()?,
             "--filter" => runner.filters.push(value()?),
+            "--except" => drop(runner.except.insert(value()?)),
             "--own-machine" => runner.own_machine = true,
             "--strict" => runner.strict = true,
             "--learn" => learn = true,

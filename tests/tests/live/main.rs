@@ -18,7 +18,7 @@ mod top_demo;
 mod verifier;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     env,
     path::PathBuf,
     process::ExitCode,
@@ -139,6 +139,7 @@ impl Scenarios {
             dropwatch: PathBuf::new(),
             ways: ways.collect(),
             filters: Vec::new(),
+            except: BTreeSet::new(),
             strict: false,
             own_machine: false,
             kernel: Kernel(0, 0),
