@@ -63,15 +63,13 @@ fn library_path(line: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// The file at `path` in `tree`, in which links stay, whatever they name.
+/// The file at `path` in `tree`; an absolute link there means another file of the tree.
 fn file_in(tree: &Path, path: PathBuf) -> Option<PathBuf> {
-    let mut file = tree.join(path);
-    if let Ok(target) = fs::read_link(&file) {
-        // A relative one is followed by who reads the file.
-        if let Ok(inside) = target.strip_prefix("/") {
-            file = tree.join(inside);
-        }
-    }
+    let file = tree.join(path);
+    let file = match fs::read_link(&file) {
+        Ok(target) if target.is_absolute() => tree.join(target.strip_prefix("/").ok()?),
+        _ => file,
+    };
     file.is_file().then_some(file)
 }
 
@@ -103,6 +101,8 @@ fn library_names(dir: &Path) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::{env, os::unix::fs::symlink, process};
+
     use super::*;
 
     #[test]
@@ -117,5 +117,23 @@ mod tests {
             path("\t/lib64/ld-linux-x86-64.so.2 (0x7f)").as_deref(),
             Some("/lib64/ld-linux-x86-64.so.2")
         );
+    }
+    #[test]
+    fn links_stay_in_the_tree() {
+        let tree = env::temp_dir().join(format!("dropwatch-programs-{}", process::id()));
+        for dir in ["bin", "sbin", "usr/lib/aarch64-linux-gnu"] {
+            fs::create_dir_all(tree.join(dir)).unwrap();
+        }
+        fs::write(tree.join("bin/only-there"), "").unwrap();
+        symlink("/bin/only-there", tree.join("sbin/linked")).unwrap();
+        let library = "usr/lib/aarch64-linux-gnu/libx.so.1";
+        fs::write(tree.join(library), "").unwrap();
+        let programs = Programs::Unpacked(tree.clone());
+        let found = programs.find("linked");
+        let libraries = programs.libraries(Path::new("linked"));
+        fs::remove_dir_all(&tree).unwrap();
+        assert_eq!(found.unwrap(), tree.join("bin/only-there"));
+        let in_guest = "/lib/aarch64-linux-gnu/libx.so.1".to_owned();
+        assert_eq!(libraries.unwrap(), [(in_guest, tree.join(library))]);
     }
 }
