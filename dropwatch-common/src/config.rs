@@ -104,6 +104,9 @@ pub enum RangeKind {
     /// No filter: call sites in functions that work for a socket they have
     /// found, on kernels that do not say which.
     SocketReceive = 15,
+    /// No filter: code of functions that free packets, where the compiler has split
+    /// them and the tracepoint gives addresses in them as call sites.
+    SplitFunction = 16,
 }
 
 impl RangeKind {

@@ -122,6 +122,12 @@ pub(crate) fn is_socket_receive(location: u64) -> bool {
     range_is_on(RangeKind::SocketReceive) && is_in(RangeKind::SocketReceive, location, 64)
 }
 
+/// Whether the function at `location` is the first part of one that the compiler has split.
+#[inline(always)]
+pub(crate) fn is_in_split_function(location: u64) -> bool {
+    range_is_on(RangeKind::SplitFunction) && is_in(RangeKind::SplitFunction, location, 64)
+}
+
 /// Whether the call site or one of its callers is in a function of `--stack-func`.
 ///
 /// The first frames of the stack are those of the program and of the function that

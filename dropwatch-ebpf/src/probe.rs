@@ -79,7 +79,7 @@ pub(crate) fn tracepoint<A: Access, C: StackIdContext>(ctx: &C) {
     let has_reason = TRACEPOINT_HAS_REASON.load() != 0;
     let freed = Freed {
         skb: argument(0),
-        location: argument(1),
+        location: call_site(ctx, argument(1)),
         has_reason,
         reason: if has_reason { argument(2) as u32 } else { 0 },
         receiver: if TRACEPOINT_HAS_SOCKET.load() == 0 {
@@ -91,6 +91,40 @@ pub(crate) fn tracepoint<A: Access, C: StackIdContext>(ctx: &C) {
     if freed.is_drop() {
         record::<A, _>(ctx, &freed);
     }
+}
+
+/// Where the function was called that `location` names.
+///
+/// The tracepoint gives the address that its function returns to. Where the compiler has split that
+/// function (`kfree_skb` and `kfree_skb.part.0`: possible before the kernel's commit c205cc7534a9,
+/// 6.0), this is an address in its first part, and the call site is the frame behind it.
+#[inline(always)]
+fn call_site<C: EbpfContext>(ctx: &C, location: u64) -> u64 {
+    if filter::is_in_split_function(location) {
+        frame_behind(ctx.as_ptr(), location)
+    } else {
+        location
+    }
+}
+
+/// Enough for the frames of the program, the tracepoint and both parts of its function.
+const FREEING_FRAMES: usize = 12;
+
+/// The frame behind the one with the address `location`, 0 if that is not among the first ones.
+#[inline(never)]
+fn frame_behind(ctx: *mut c_void, location: u64) -> u64 {
+    let mut frames = [0_u64; FREEING_FRAMES];
+    let size = size_of_val(&frames) as u32;
+    // SAFETY: `frames` has `size` bytes. What a failure leaves are zeros.
+    unsafe { bpf_get_stack(ctx, frames.as_mut_ptr().cast(), size, 0) };
+    let mut is_next = false;
+    for frame in frames {
+        if is_next {
+            return frame;
+        }
+        is_next = frame == location;
+    }
+    0
 }
 
 /// A function that frees the packet in its argument number `skb_arg`: called

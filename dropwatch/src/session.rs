@@ -198,6 +198,7 @@ pub(crate) fn start(config: &Config) -> Result<Tracing> {
     }
     if !bpf::names_receiver(&btf) {
         filters.add(RangeKind::SocketReceive, system.socket_receive_functions());
+        filters.add_if_given(RangeKind::SplitFunction, system.split_functions());
     }
     let (kernel, transport, stacks) = bpf::load(config, &filters, btf, &system.reasons)?;
     let (reasons, symbols, host) = system.into_names();

@@ -47,6 +47,9 @@ const SOCKET_RECEIVE_FUNCTIONS: [&str; 22] = [
     "udpv6_queue_rcv_skb",
 ];
 
+/// Functions with the tracepoint in them, on kernels whose compilers may split them: before 6.0.
+const MAY_BE_SPLIT: [&str; 2] = ["kfree_skb", "kfree_skb_reason"];
+
 /// How many names an error suggests.
 const SUGGESTIONS: usize = 5;
 
@@ -122,6 +125,24 @@ impl System {
             .map(|code| Range::of_code(RangeKind::SocketReceive, &code))
             .collect()
     }
+
+    /// Code of those of [`MAY_BE_SPLIT`] that are split.
+    pub(crate) fn split_functions(&mut self) -> Vec<Range> {
+        let code = split_functions(self.symbols.get());
+        let range = |code| Range::of_code(RangeKind::SplitFunction, code);
+        code.iter().map(range).collect()
+    }
+}
+
+fn split_functions(symbols: &Symbols) -> Vec<AddressRange<u64>> {
+    let has_parts = |name: &&&str| {
+        let parts = symbols.functions_matching(&format!("{name}.part.*"));
+        !parts.is_empty()
+    };
+    let split = MAY_BE_SPLIT.iter().filter(has_parts);
+    split
+        .flat_map(|name| symbols.functions_matching(name))
+        .collect()
 }
 
 impl Resolver for System {
@@ -156,5 +177,30 @@ impl Resolver for System {
 
     fn container(&mut self, name: &str) -> Result<ContainerMatch> {
         self.host.containers.resolve_container(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn only_split_functions_count() {
+        for kernel in ["5.10", "6.1"] {
+            assert_eq!(split_functions(&fixture::symbols(kernel)), []);
+        }
+        // As in Debian's 5.10 for arm64.
+        let kallsyms = tempfile::NamedTempFile::new().unwrap();
+        let text = "ffffa7eb9246cb60 T __kfree_skb\n\
+                    ffffa7eb9246cc74 t kfree_skb.part.0\n\
+                    ffffa7eb9246cd44 T kfree_skb\n\
+                    ffffa7eb9246cde0 T consume_skb\n";
+        fs::write(kallsyms.path(), text).unwrap();
+        let symbols = Symbols::load(kallsyms.path(), Path::new("/no/such/modules")).unwrap();
+        let both = 0xffff_a7eb_9246_cc74..0xffff_a7eb_9246_cde0;
+        assert_eq!(split_functions(&symbols), [both]);
     }
 }

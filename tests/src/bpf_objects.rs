@@ -48,6 +48,14 @@ impl Objects {
         Ok(objects)
     }
 
+    /// Whether all of them are among the others.
+    #[must_use]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.programs.is_subset(&other.programs)
+            && self.maps.is_subset(&other.maps)
+            && self.links.is_subset(&other.links)
+    }
+
     /// Whether the two have nothing in common.
     #[must_use]
     pub fn is_disjoint(&self, other: &Self) -> bool {

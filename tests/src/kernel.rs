@@ -43,6 +43,14 @@ pub fn has_kprobes() -> bool {
     Path::new("/sys/bus/event_source/devices/kprobe").exists()
 }
 
+/// Whether the compiler has split `kfree_skb`: packets of a list are then freed by its second part
+/// alone, where no probe is.
+#[must_use]
+pub fn splits_kfree_skb() -> bool {
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    symbols.contains(" kfree_skb.part.")
+}
+
 /// Loads a module if it can be had. Built in, loaded and loadable all give `true`.
 pub fn load_module(name: &str) -> bool {
     Path::new("/sys/module").join(name).exists()

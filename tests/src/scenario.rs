@@ -48,6 +48,8 @@ pub struct Scenario {
     pub class: Option<&'static str>,
     /// Older kernels free these packets without telling anybody.
     pub seen_since: Kernel,
+    /// The kernel frees these packets as a list.
+    pub freed_as_list: bool,
     /// The sender is certain to be on the CPU, so `pid=` and `comm=` have to be its.
     pub sender_on_cpu: bool,
     /// The packet belongs to a socket of the sender, so `owner=` has to be that.
@@ -133,6 +135,7 @@ pub(crate) const BASE: Scenario = Scenario {
     tokens: &[],
     class: None,
     seen_since: Kernel(0, 0),
+    freed_as_list: false,
     sender_on_cpu: false,
     sender_owns: false,
     netns_may_be_unknown: false,
@@ -453,6 +456,7 @@ pub static SCENARIOS: &[Scenario] = &[
         reasons: &[(REASONS, "QDISC_DROP")],
         through: "__dev_queue_xmit",
         device: "v0",
+        freed_as_list: true,
         sender_on_cpu: true,
         sender_owns: true,
         class: Some("drop"),
@@ -480,6 +484,7 @@ pub static SCENARIOS: &[Scenario] = &[
         reasons: &[(REASONS, "QDISC_DROP")],
         through: "__dev_queue_xmit",
         device: "v0",
+        freed_as_list: true,
         sender_on_cpu: true,
         sender_owns: true,
         class: Some("drop"),

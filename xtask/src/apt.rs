@@ -39,13 +39,24 @@ pub struct Package {
 impl Suite {
     /// Fetches the package lists of `name`, e.g. `trixie-backports`.
     pub fn open(name: &str) -> Result<Self> {
+        Self::open_in(name, name, "")
+    }
+
+    /// As [`Suite::open`], for machines of another architecture, e.g. `arm64`.
+    pub fn open_foreign(name: &str, architecture: &str) -> Result<Self> {
+        let settings = format!(
+            "APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n"
+        );
+        Self::open_in(name, &format!("{name}-{architecture}"), &settings)
+    }
+
+    fn open_in(name: &str, dir: &str, settings: &str) -> Result<Self> {
         let site = mirror_of(name)?;
-        let dir = cache::dir()?.join("apt").join(name);
         let suite = Self {
             name: name.to_owned(),
-            dir,
+            dir: cache::dir()?.join("apt").join(dir),
         };
-        suite.configure(&site)?;
+        suite.configure(&site, settings)?;
         say::progress(format!("fetching the package lists of {name}"));
         command::output(suite.apt("apt-get").args(["--quiet", "update"]))
             .with_context(|| format!("fetching the package lists of {name} from {site}"))?;
@@ -109,8 +120,15 @@ impl Suite {
     /// libraries of this machine are.
     pub fn unpack_with_dependencies(&self, package: &Package, into: &Path) -> Result<()> {
         let Package { name, version } = package;
+        self.unpack_all_with_dependencies(&[&format!("{name}={version}")], into)
+    }
+
+    /// As [`Suite::unpack_with_dependencies`], for several packages: the newest of each, or as
+    /// `NAME=VERSION`.
+    pub fn unpack_all_with_dependencies(&self, packages: &[&str], into: &Path) -> Result<()> {
         say::progress(format!(
-            "downloading {name} {version} and its libraries from {}",
+            "downloading {} with all dependencies from {}",
+            packages.join(" "),
             self.name
         ));
         let archives = self.dir.join("cache/archives");
@@ -123,12 +141,13 @@ impl Suite {
             .args(["--quiet", "--yes", "--download-only"])
             .args(["--no-install-recommends", "--option"])
             .arg(format!("Dir::State::status={}", status.display()))
-            .args(["install", &format!("{name}={version}")]);
+            .arg("install")
+            .args(packages);
         command::output(&mut install)?;
         unpack_all(&archives, into)
     }
 
-    fn configure(&self, site: &str) -> Result<()> {
+    fn configure(&self, site: &str, settings: &str) -> Result<()> {
         for sub in ["lists/partial", "cache/archives/partial", "no-parts"] {
             cache::create_dir(&self.dir.join(sub))?;
         }
@@ -153,7 +172,7 @@ Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
-"#,
+{settings}"#,
                 dir = self.dir.display()
             ),
         )

@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::process::CommandExt,
     path::PathBuf,
-    process::ExitCode,
+    process::{Command, ExitCode},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -34,17 +34,30 @@ pub(crate) fn run(flags: &[String]) -> Result<ExitCode> {
 /// Builds one program of the workspace without dynamic libraries, so that it
 /// runs on any host and in an initramfs.
 pub(crate) fn release(package: &str, bin: &str, toolchain: &Toolchain) -> Result<PathBuf> {
+    release_for(&toolchain.host, package, bin, toolchain)
+}
+
+/// As [`release`], for the machines that the compiler calls `target`.
+pub(crate) fn release_for(
+    target: &str,
+    package: &str,
+    bin: &str,
+    toolchain: &Toolchain,
+) -> Result<PathBuf> {
     let mut cargo = workspace::cargo()?;
     say::progress(format!("building {bin} (the first time takes minutes)"));
     cargo
         // Else cargo repeats, each time, what the build of the eBPF side said.
         .args(["build", "--quiet"])
         .args(["--release", "--package", package, "--bin", bin])
-        .args(["--target", &toolchain.host])
+        .args(["--target", target])
         .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain)?);
+    if target != toolchain.host {
+        build_library(&mut cargo);
+    }
     command::run(&mut cargo)?;
     let binary = workspace::target_dir()?
-        .join(&toolchain.host)
+        .join(target)
         .join("release")
         .join(bin);
     ensure!(
@@ -53,6 +66,18 @@ pub(crate) fn release(package: &str, bin: &str, toolchain: &Toolchain) -> Result
         binary.display()
     );
     Ok(binary)
+}
+
+/// Has cargo, by an unstable feature, build the standard library as well: a compiler brings it for
+/// its own machine only. Debian's compiler for C links the program.
+fn build_library(cargo: &mut Command) {
+    cargo
+        .args(["-Z", "build-std=std,panic_abort,panic_unwind"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env(
+            "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER",
+            "aarch64-linux-gnu-gcc",
+        );
 }
 
 /// The user's own flags, if any, a static C library, and neutral names for the folders of this

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use xtask::{
     apt::{self, Suite},
     cache, command,
 };
+
+use crate::arch::Arch;
 
 /// A program and the Debian package that brings it.
 type Tool = (&'static str, &'static str);
@@ -35,13 +37,25 @@ const PACKETS: &[Tool] = &[("tshark", "tshark"), ("tcpdump", "tcpdump")];
 /// What sees drops beside dropwatch.
 const TRACERS: &[Tool] = &[("perf", "linux-perf"), ("bpftrace", "bpftrace")];
 
-/// What runs virtual machines, or goes into them.
-const VM: &[Tool] = &[
-    ("qemu-system-x86_64", "qemu-system-x86"),
+/// What goes into virtual machines beside.
+const GUEST: &[Tool] = &[
     ("busybox", "busybox-static"),
     ("dash", "dash"),
     ("modprobe", "kmod"),
+];
+
+/// What runs virtual machines.
+const VM: &[Tool] = &[
+    ("qemu-system-x86_64", "qemu-system-x86"),
     ("depmod", "kmod"),
+];
+
+/// What runs those of arm64, and links programs for them: of the compilers, only that for C++ brings
+/// the C library.
+const ARM64_VM: &[Tool] = &[
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("depmod", "kmod"),
+    ("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
 ];
 
 /// What installs packages into a folder, and reads manual pages and completions.
@@ -80,8 +94,30 @@ pub(crate) fn prometheus() -> Result<PathBuf> {
 }
 
 /// Installs the packages of the programs that the VM tests lack.
-pub(crate) fn ensure_vm() -> Result<()> {
-    ensure(&[LIVE, VM])
+pub(crate) fn ensure_vm(arch: Arch) -> Result<()> {
+    match arch {
+        Arch::X86_64 => ensure(&[LIVE, GUEST, VM]),
+        Arch::Arm64 => ensure(&[LIVE, GUEST, ARM64_VM]),
+    }
+}
+
+/// The folder with what goes into virtual machines, for the processor `arch`: Debian's packages with
+/// all that they depend on, unpacked into the cache. It stays there; removing it brings it anew.
+pub(crate) fn unpacked_for_guest(arch: Arch) -> Result<PathBuf> {
+    let _lock = cache::lock()?;
+    let tree = cache::dir()?.join(format!("guest-{}", arch.debian()));
+    if tree.exists() {
+        return Ok(tree);
+    }
+    let own = apt::own_suites()?;
+    let suite = arch.suite(own.first().context("this machine has no suite")?)?;
+    let parts = tree.with_extension("partial");
+    cache::empty_dir(&parts)?;
+    let mut packages: Vec<_> = [LIVE, GUEST].concat().iter().map(|tool| tool.1).collect();
+    packages.dedup();
+    suite.unpack_all_with_dependencies(&packages, &parts)?;
+    cache::rename(&parts, &tree)?;
+    Ok(tree)
 }
 
 fn ensure(tools: &[&[Tool]]) -> Result<()> {

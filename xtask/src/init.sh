@@ -18,13 +18,15 @@ ip link set lo up
 
 # Kernel messages would cut the lines of the tests; a panic still gets through.
 echo 1 > /proc/sys/kernel/printk
-stty -F /dev/ttyS1 raw
+console=/dev/$(cat /sys/class/tty/console/active)
+# Not every machine has one: it is what --out saves.
+stty -F /dev/ttyS1 raw 2> /dev/null
 
 echo "dropwatch-vm ready $(uname -r)"
 sh /job < /dev/null 2>&1
 status=$?
 # A change of settings waits until all that was written is out.
-stty -F /dev/ttyS1 raw
+stty -F /dev/ttyS1 raw 2> /dev/null
 echo "dropwatch-vm done $status"
-stty -F /dev/ttyS0 sane
+stty -F "$console" sane
 poweroff -f

@@ -12,9 +12,9 @@ use std::{
 use anyhow::{Context, Result};
 use xtask::{cache, command};
 
-use crate::{cpio::Archive, kernels::Installed};
+use crate::{cpio::Archive, kernels::Installed, programs::Programs};
 
-/// Programs taken from this machine, with their libraries. dash is the shell,
+/// Programs taken along, with their libraries. dash is the shell,
 /// because busybox's prefers its own `ip` and `tc` to these.
 const PROGRAMS: &[&str] = &[
     "dash",
@@ -99,7 +99,7 @@ pub(crate) struct Job<'a> {
 /// Writes the initramfs for `kernel` to `path`.
 pub(crate) fn write(path: &Path, kernel: &Installed, job: &Job<'_>) -> Result<()> {
     let mut archive = Archive::default();
-    add_base(&mut archive)?;
+    add_base(&mut archive, &Programs::of(kernel.arch)?)?;
     add_modules(&mut archive, &kernel.modules()?)?;
     archive.file("/job", job.script.as_str());
     for (to, from) in &job.files {
@@ -117,7 +117,7 @@ fn save(archive: &Archive, path: &Path) -> Result<()> {
     Ok(file.flush()?)
 }
 
-fn add_base(archive: &mut Archive) -> Result<()> {
+fn add_base(archive: &mut Archive, programs: &Programs) -> Result<()> {
     for directory in DIRECTORIES {
         archive.directory(directory);
     }
@@ -125,14 +125,15 @@ fn add_base(archive: &mut Archive) -> Result<()> {
     archive.file("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n");
     archive.file("/etc/group", "root:x:0:\n");
     for program in PROGRAMS {
-        add_program(archive, program, &format!("/sbin/{program}"))?;
+        add_program(archive, programs, program, &format!("/sbin/{program}"))?;
     }
     archive.link("/bin/sh", "/sbin/dash");
-    add_busybox(archive)
+    add_busybox(archive, programs)
 }
 
-fn add_busybox(archive: &mut Archive) -> Result<()> {
-    add_program(archive, "busybox", "/bin/busybox")?;
+fn add_busybox(archive: &mut Archive, programs: &Programs) -> Result<()> {
+    add_program(archive, programs, "busybox", "/bin/busybox")?;
+    // This machine's, which has the same ones whatever its processor.
     let applets = command::output(Command::new("busybox").arg("--list"))?;
     for applet in applets.lines() {
         let in_bin = format!("/bin/{applet}");
@@ -144,28 +145,15 @@ fn add_busybox(archive: &mut Archive) -> Result<()> {
     Ok(())
 }
 
-fn add_program(archive: &mut Archive, program: &str, to: &str) -> Result<()> {
-    let path = command::find(program)
-        .with_context(|| format!("{program} is missing; run: cargo xtask setup --vm"))?;
+fn add_program(archive: &mut Archive, programs: &Programs, program: &str, to: &str) -> Result<()> {
+    let path = programs.find(program)?;
     archive.file(to, read(&path)?);
-    for library in libraries(&path) {
+    for (library, from) in programs.libraries(&path)? {
         if !archive.contains(&library) {
-            archive.file(&library, read(Path::new(&library))?);
+            archive.file(&library, read(&from)?);
         }
     }
     Ok(())
-}
-
-/// The shared libraries that `program` loads; ldd refuses a static program.
-fn libraries(program: &Path) -> Vec<String> {
-    let listing = command::output(Command::new("ldd").arg(program)).unwrap_or_default();
-    listing.lines().filter_map(library_path).collect()
-}
-
-/// From `libc.so.6 => /lib/libc.so.6 (0x7f...)` or `/lib64/ld.so (0x7f...)`.
-fn library_path(line: &str) -> Option<String> {
-    let path = line.split_whitespace().find(|word| word.starts_with('/'))?;
-    Some(path.to_owned())
 }
 
 fn add_modules(archive: &mut Archive, tree: &Path) -> Result<()> {
@@ -229,19 +217,5 @@ mod tests {
             "kernel/net/nft_ct.ko.xz",
         ];
         assert!(files.iter().eq(expected));
-    }
-
-    #[test]
-    fn ldd_lines_give_paths() {
-        let path = |line| library_path(line);
-        assert_eq!(path("\tlinux-vdso.so.1 (0x7ffc)"), None);
-        assert_eq!(
-            path("\tlibc.so.6 => /lib/libc.so.6 (0x7f)").as_deref(),
-            Some("/lib/libc.so.6")
-        );
-        assert_eq!(
-            path("\t/lib64/ld-linux-x86-64.so.2 (0x7f)").as_deref(),
-            Some("/lib64/ld-linux-x86-64.so.2")
-        );
     }
 }

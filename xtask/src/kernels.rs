@@ -7,10 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use xtask::{
-    apt::{self, Suite},
-    cache, command,
-};
+use xtask::{apt, cache, command};
+
+use crate::arch::Arch;
 
 /// Which of Debian's builds of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +30,19 @@ impl Flavour {
     }
 
     /// How the names of its packages end.
-    fn suffix(self) -> &'static str {
+    fn suffix(self, arch: Arch) -> String {
         match self {
-            Self::Cloud => "-cloud-amd64",
-            Self::Generic => "-amd64",
+            Self::Cloud => format!("-cloud-{}", arch.debian()),
+            Self::Generic => format!("-{}", arch.debian()),
         }
     }
 
     /// Where its kernels are.
-    fn dir(self) -> Result<PathBuf> {
-        let kernels = cache::dir()?.join("kernels");
+    fn dir(self, arch: Arch) -> Result<PathBuf> {
+        let mut kernels = cache::dir()?.join("kernels");
+        if arch != Arch::X86_64 {
+            kernels.push(arch.debian());
+        }
         Ok(match self {
             Self::Cloud => kernels,
             Self::Generic => kernels.join(self.name()),
@@ -89,6 +91,7 @@ pub(crate) struct Kernel {
 /// A kernel in the cache.
 pub(crate) struct Installed {
     pub(crate) label: &'static str,
+    pub(crate) arch: Arch,
     dir: PathBuf,
 }
 
@@ -103,52 +106,62 @@ impl Kernel {
     }
 
     /// The version in the cache, or else the newest that Debian has.
-    pub(crate) fn ensure(&self, flavour: Flavour) -> Result<Installed> {
-        if let Some(installed) = self.cached(flavour)? {
+    pub(crate) fn ensure(&self, flavour: Flavour, arch: Arch) -> Result<Installed> {
+        if let Some(installed) = self.cached(flavour, arch)? {
             return Ok(installed);
         }
         let _lock = cache::lock()?;
         // Another xtask may have fetched it in the meantime.
-        if let Some(installed) = self.cached(flavour)? {
+        if let Some(installed) = self.cached(flavour, arch)? {
             return Ok(installed);
         }
-        self.fetch(flavour).with_context(|| {
+        self.fetch(flavour, arch).with_context(|| {
             format!(
                 "fetching the Debian kernel {} from suite {}",
-                self.label, self.suite
+                self.label,
+                self.suite(arch)
             )
         })
     }
 
-    fn cached(&self, flavour: Flavour) -> Result<Option<Installed>> {
-        let dir = flavour.dir()?;
-        let newest = newest(entries(&dir)?, self.label);
-        Ok(newest.map(|name| self.installed(dir.join(name))))
+    fn suite(&self, arch: Arch) -> &'static str {
+        match (self.suite, arch) {
+            // Its lists name packages for arm64, but they are gone.
+            ("bullseye-security", Arch::Arm64) => "bullseye",
+            (suite, _) => suite,
+        }
     }
 
-    fn installed(&self, dir: PathBuf) -> Installed {
+    fn cached(&self, flavour: Flavour, arch: Arch) -> Result<Option<Installed>> {
+        let dir = flavour.dir(arch)?;
+        let newest = newest(entries(&dir)?, self.label);
+        Ok(newest.map(|name| self.installed(arch, dir.join(name))))
+    }
+
+    fn installed(&self, arch: Arch, dir: PathBuf) -> Installed {
         Installed {
             label: self.label,
+            arch,
             dir,
         }
     }
 
-    fn fetch(&self, flavour: Flavour) -> Result<Installed> {
-        let suite = Suite::open(self.suite)?;
-        let kernels = flavour.dir()?;
+    fn fetch(&self, flavour: Flavour, arch: Arch) -> Result<Installed> {
+        let suite = arch.suite(self.suite(arch))?;
+        let kernels = flavour.dir(arch)?;
         cache::create_dir(&kernels)?;
         let parts = kernels.join(format!("{}.partial", self.label));
         cache::empty_dir(&parts)?;
         let unpacked = parts.join("unpacked");
         let mut version = String::new();
-        for package in suite.newest(self.packages, flavour.suffix())? {
+        for package in suite.newest(self.packages, &flavour.suffix(arch))? {
             suite.unpack(&package, &unpacked)?;
             version = package.version;
         }
         arrange(&unpacked, &parts)?;
         let dir = kernels.join(format!("{}-{version}", self.label));
         cache::rename(&parts, &dir)?;
-        Ok(self.installed(dir))
+        Ok(self.installed(arch, dir))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask`: the commands that set up, build, run and test dropwatch.
 
+mod arch;
 mod bench;
 mod build;
 mod check;
@@ -12,6 +13,7 @@ mod fuzz;
 mod host_tools;
 mod initramfs;
 mod kernels;
+mod programs;
 mod qemu;
 mod reliability;
 mod soak;

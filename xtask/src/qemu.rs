@@ -13,6 +13,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use xtask::say;
 
+use crate::kernels::Installed;
+
 /// From the start of qemu to the guest's first line; about 4 s on an idle
 /// machine, and half a minute was seen on a busy one.
 const BOOT_TIME: Duration = Duration::from_secs(120);
@@ -51,17 +53,17 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Boots `image` with `initramfs`; what the guest writes to /dev/ttyS1 goes
+    /// Boots `kernel` with `initramfs`; what the guest writes to /dev/ttyS1 goes
     /// to the file `out`.
     pub(crate) fn boot(
         label: &str,
         cpus: u32,
-        image: &Path,
+        kernel: &Installed,
         initramfs: &Path,
         out: Option<&Path>,
     ) -> Result<Self> {
         for attempt in 1..=BOOT_ATTEMPTS {
-            let mut machine = Self::start(cpus, image, initramfs, out)?;
+            let mut machine = Self::start(cpus, kernel, initramfs, out)?;
             let started = Instant::now();
             match machine.wait_until_ready() {
                 Ok(release) => {
@@ -103,12 +105,12 @@ impl Machine {
         }
     }
 
-    fn start(cpus: u32, image: &Path, initramfs: &Path, out: Option<&Path>) -> Result<Self> {
-        let mut qemu = command(cpus, image, initramfs, out)
+    fn start(cpus: u32, kernel: &Installed, initramfs: &Path, out: Option<&Path>) -> Result<Self> {
+        let mut qemu = command(cpus, kernel, initramfs, out)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .context("starting qemu-system-x86_64")?;
+            .context("starting qemu")?;
         let console = qemu.stdout.take().context("qemu has no standard output")?;
         Ok(Self {
             qemu,
@@ -176,15 +178,14 @@ impl Drop for Machine {
     }
 }
 
-fn command(cpus: u32, image: &Path, initramfs: &Path, out: Option<&Path>) -> Command {
+fn command(cpus: u32, kernel: &Installed, initramfs: &Path, out: Option<&Path>) -> Command {
+    let console = kernel.arch.console();
     // The machine ends with xtask, however that ends.
     let mut qemu = Command::new("setpriv");
-    qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
-        // Software emulation: KVM may be offered and yet hang. Without cx16
-        // the kernel leaves out cmpxchg16b, after which qemu 7.2 now and then
-        // has garbage in the flags: 6 of 16 boots of 6.12 panicked on it,
-        // none of 15 without.
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max,-cx16"])
+    qemu.args(["--pdeathsig", "KILL"])
+        .args(kernel.arch.qemu())
+        // Software emulation: KVM may be offered and yet hang.
+        .args(["-accel", "tcg,thread=multi"])
         .args(["-smp", &cpus.to_string(), "-m", "2048"])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-serial"]);
@@ -193,10 +194,10 @@ fn command(cpus: u32, image: &Path, initramfs: &Path, out: Option<&Path>) -> Com
         None => qemu.arg("null"),
     };
     qemu.arg("-kernel")
-        .arg(image)
+        .arg(kernel.image())
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", "console=ttyS0 quiet panic=-1"]);
+        .args(["-append", &format!("console={console} quiet panic=-1")]);
     qemu
 }
 

@@ -19,6 +19,7 @@ use xtask::{
 };
 
 use crate::{
+    arch::Arch,
     build,
     counts::Counts,
     host_tools, initramfs,
@@ -53,7 +54,7 @@ impl ValueEnum for Flavour {
 
 /// A kernel, and the machine that it runs in.
 pub(crate) struct Guest {
-    /// As in the names of tests: `6.1`, `6.1-generic`, `6.1x4` with four processors.
+    /// As in the names of tests: `6.1`, `6.1-arm64`, `6.1-generic`, `6.1x4` with four processors.
     label: String,
     kernel: Installed,
     flavour: Flavour,
@@ -78,6 +79,10 @@ pub(crate) struct VmOptions {
     /// Processors of each machine; for several numbers, each kernel is booted with each.
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [CPUS])]
     cpus: Vec<u32>,
+
+    /// The guest's processor; for arm64, programs are built and fetched.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Arch::X86_64)]
+    arch: Arch,
 
     /// Which of Debian's builds of the kernels.
     #[arg(long, value_name = "NAME", default_value = Flavour::Cloud.name())]
@@ -107,13 +112,17 @@ pub(crate) struct VmOptions {
 
 /// Runs what the options ask for, and closes with the count of the tests.
 pub(crate) fn vm(options: &VmOptions) -> Result<ExitCode> {
+    ensure!(
+        options.out.is_none() || options.arch == Arch::X86_64,
+        "--out needs --arch x86-64: the arm64 machine has one serial port only"
+    );
     let guests = chosen_guests(options)?;
     if let Some(command) = &options.exec {
         return exec(options, command, &guests);
     }
     let toolchain = toolchain::ensure()?;
     let filter = options.filter.as_deref();
-    let (counts, rows) = scenarios(&guests, options.jobs, filter, &toolchain)?;
+    let (counts, rows) = scenarios(options.arch, &guests, options.jobs, filter, &toolchain)?;
     if options.report {
         reliability::merge_rows("matrix", &rows)?;
     }
@@ -123,7 +132,7 @@ pub(crate) fn vm(options: &VmOptions) -> Result<ExitCode> {
 
 /// Runs every scenario in every kernel.
 pub(crate) fn all(toolchain: &Toolchain) -> Result<Counts> {
-    let (counts, rows) = scenarios(&provision_all()?, JOBS, None, toolchain)?;
+    let (counts, rows) = scenarios(Arch::X86_64, &provision_all()?, JOBS, None, toolchain)?;
     say::progress("rows of the matrix in docs/reliability.md:");
     rows.into_iter().for_each(say::progress);
     Ok(counts)
@@ -131,32 +140,33 @@ pub(crate) fn all(toolchain: &Toolchain) -> Result<Counts> {
 
 /// Brings the tools and every kernel.
 pub(crate) fn provision_all() -> Result<Vec<Guest>> {
-    provision(KERNELS, Flavour::Cloud, &[CPUS])
+    provision(KERNELS, Arch::X86_64, Flavour::Cloud, &[CPUS])
 }
 
 fn chosen_guests(options: &VmOptions) -> Result<Vec<Guest>> {
-    let (flavour, cpus) = (options.flavour, &options.cpus);
+    let (arch, flavour, cpus) = (options.arch, options.flavour, &options.cpus);
     if options.kernel.is_empty() {
-        return provision(KERNELS, flavour, cpus);
+        return provision(KERNELS, arch, flavour, cpus);
     }
     let kernels = options.kernel.iter().map(|label| Kernel::named(label));
-    provision(kernels.collect::<Result<Vec<_>>>()?, flavour, cpus)
+    provision(kernels.collect::<Result<Vec<_>>>()?, arch, flavour, cpus)
 }
 
 fn provision(
     kernels: impl IntoIterator<Item = &'static Kernel>,
+    arch: Arch,
     flavour: Flavour,
     cpus: &[u32],
 ) -> Result<Vec<Guest>> {
     ensure!(
         ARCH == "x86_64",
-        "the VM tests run x86-64 kernels and programs; this machine is {ARCH}"
+        "the VM tests run on x86-64; this machine is {ARCH}"
     );
-    host_tools::ensure_vm()?;
+    host_tools::ensure_vm(arch)?;
     let mut guests = Vec::new();
     for kernel in kernels {
         for cpus in cpus {
-            guests.push(Guest::new(kernel.ensure(flavour)?, flavour, *cpus));
+            guests.push(Guest::new(kernel.ensure(flavour, arch)?, flavour, *cpus));
         }
     }
     Ok(guests)
@@ -165,6 +175,9 @@ fn provision(
 impl Guest {
     fn new(kernel: Installed, flavour: Flavour, cpus: u32) -> Self {
         let mut label = kernel.label.to_owned();
+        if kernel.arch != Arch::X86_64 {
+            label += &format!("-{}", kernel.arch.debian());
+        }
         if flavour != Flavour::Cloud {
             label += &format!("-{}", flavour.name());
         }
@@ -225,13 +238,15 @@ fn extra_files(paths: &[PathBuf]) -> Result<Vec<(String, &Path)>> {
 
 /// The counts of all, and a row of the matrix for each.
 fn scenarios(
+    arch: Arch,
     guests: &[Guest],
     jobs: usize,
     filter: Option<&str>,
     toolchain: &Toolchain,
 ) -> Result<(Counts, Vec<String>)> {
-    let dropwatch = build::release("dropwatch", "dropwatch", toolchain)?;
-    let runner = build::release("dropwatch-tests", "scenarios", toolchain)?;
+    let target = arch.target(toolchain);
+    let dropwatch = build::release_for(target, "dropwatch", "dropwatch", toolchain)?;
+    let runner = build::release_for(target, "dropwatch-tests", "scenarios", toolchain)?;
     let filter = filter.map(shell_word).unwrap_or_default();
     let tests = Tests {
         filter: &filter,
@@ -426,8 +441,7 @@ fn run_job(
     let name = format!("vm/{}-{}.cpio", guest.label, process::id());
     let initramfs = workspace::target_dir()?.join(name);
     initramfs::write(&initramfs, &guest.kernel, job)?;
-    let image = guest.kernel.image();
-    let booted = Machine::boot(&guest.label, guest.cpus, &image, &initramfs, out);
+    let booted = Machine::boot(&guest.label, guest.cpus, &guest.kernel, &initramfs, out);
     let removed = fs::remove_file(&initramfs);
     let machine = booted?;
     let release = machine.release.clone();

@@ -171,7 +171,8 @@ impl KernelFilters {
         (!is_on || lies_in(RangeKind::Reason)) && !lies_in(RangeKind::ExcludeReason)
     }
 
-    fn add_if_given(&mut self, kind: RangeKind, ranges: Vec<Range>) {
+    /// Adds ranges of one kind; with none, their filter stays as it is.
+    pub fn add_if_given(&mut self, kind: RangeKind, ranges: Vec<Range>) {
         if !ranges.is_empty() {
             self.add(kind, ranges);
         }
