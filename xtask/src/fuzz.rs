@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xtask::{cache, cargo_tool::CargoTool, command, say, toolchain};
 
-use crate::{host_tools, workspace};
+use crate::{host_tools, reliability, workspace};
 
 const CARGO_FUZZ: CargoTool = CargoTool {
     name: "cargo-fuzz",
@@ -38,7 +38,7 @@ const MEMORY: u32 = 1024;
 /// Options of `cargo xtask fuzz`.
 #[derive(Args)]
 pub(crate) struct FuzzOptions {
-    /// How long each target runs.
+    /// How long each target runs; 0 for no end but that of --runs.
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
     /// End each target after so many runs.
@@ -47,6 +47,25 @@ pub(crate) struct FuzzOptions {
     /// Only this target; can be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
+    /// Without AddressSanitizer, several times as fast; debug assertions and overflow checks stay.
+    #[arg(long)]
+    no_sanitizer: bool,
+    /// Write what came out into docs/reliability.md.
+    #[arg(long)]
+    report: bool,
+}
+
+impl FuzzOptions {
+    /// Which sanitizer, as cargo-fuzz names it.
+    fn sanitizer(&self) -> &'static str {
+        if self.no_sanitizer { "none" } else { "address" }
+    }
+
+    /// Where cargo-fuzz builds, and what runs leave.
+    fn work(&self) -> Result<PathBuf> {
+        let fuzz = workspace::target_dir()?.join("fuzz");
+        Ok(fuzz.join(self.sanitizer()))
+    }
 }
 
 /// What came of a target.
@@ -54,7 +73,7 @@ struct Outcome {
     runs: u64,
     per_second: u64,
     covered: u64,
-    /// In MB, after the corpus was read and at the end.
+    /// In MB, after the corpus was read and at most.
     memory: (u64, u64),
 }
 
@@ -63,26 +82,30 @@ pub(crate) fn fuzz(options: &FuzzOptions) -> Result<ExitCode> {
     let host = toolchain::ensure()?.host;
     host_tools::ensure_fuzz()?;
     let targets = targets(&options.target)?;
-    build()?;
-    say::result("| target | runs | runs/s | edges covered | MB at first | at last |");
-    say::result("|---|--:|--:|--:|--:|--:|");
+    build(options)?;
+    say::result("| target | sanitizer | runs | runs/s | edges covered | MB at first | at most |");
+    say::result("|---|---|--:|--:|--:|--:|--:|");
     for target in &targets {
         let outcome = run(target, &host, options)?;
-        say::result(format!(
-            "| `{target}` | {} | {} | {} | {} | {} |",
-            outcome.runs, outcome.per_second, outcome.covered, outcome.memory.0, outcome.memory.1
-        ));
+        let row = format!(
+            "| `{target}` | {} | {} | {} | {} | {} | {} |",
+            options.sanitizer(),
+            outcome.runs,
+            outcome.per_second,
+            outcome.covered,
+            outcome.memory.0,
+            outcome.memory.1
+        );
+        say::result(&row);
+        if options.report {
+            reliability::merge_rows("fuzz", &[row])?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn folder() -> PathBuf {
     workspace::root().join("fuzz")
-}
-
-/// Where cargo-fuzz builds, and what runs leave.
-fn work() -> Result<PathBuf> {
-    Ok(workspace::target_dir()?.join("fuzz"))
 }
 
 /// All targets, or the wanted ones.
@@ -106,11 +129,12 @@ fn targets(wanted: &[String]) -> Result<Vec<String>> {
     Ok(known)
 }
 
-fn build() -> Result<()> {
+fn build(options: &FuzzOptions) -> Result<()> {
     say::progress("building the targets (the first time takes minutes)");
     let mut build = Command::new(CARGO_FUZZ.ensure()?);
     build
-        .args(["build", "--features", "libfuzzer", "--fuzz-dir"])
+        .args(["build", "--features", "libfuzzer"])
+        .args(["--sanitizer", options.sanitizer(), "--fuzz-dir"])
         .arg(folder())
         .current_dir(workspace::root())
         // Sanitizers are not stable yet.
@@ -118,15 +142,16 @@ fn build() -> Result<()> {
         // With instrumented code it takes many times as long, for nothing.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env("CARGO_TARGET_DIR", work()?);
+        .env("CARGO_TARGET_DIR", options.work()?);
     command::output(&mut build).map(drop)
 }
 
 /// Runs a target; its new inputs stay in the work folder.
 fn run(target: &str, host: &str, options: &FuzzOptions) -> Result<Outcome> {
-    let work = work()?;
+    let work = options.work()?;
     let program = work.join(host).join("release").join(target);
-    let found = work.join("corpus").join(target);
+    // Beside the builds: what one has found, the other goes on with.
+    let found = work.with_file_name("corpus").join(target);
     cache::create_dir(&found)?;
     let artifacts = format!("{}/{target}-", work.display());
     let mut fuzzer = Command::new(&program);
