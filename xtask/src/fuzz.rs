@@ -24,9 +24,8 @@ fn max_len(target: &str) -> u32 {
     match target {
         // The types of a kernel, as far as they are read.
         "btf" => 48_000,
-        // With a section of a recording, or the headers of a packet and a stack.
-        "recording" | "kallsyms" => 8192,
-        "record" => 2048,
+        // Some dozen symbols, a section of a recording, or the headers of a packet and a stack.
+        "kallsyms" | "recording" | "record" => 2048,
         // Words, lines, paths, headers.
         _ => 512,
     }
@@ -73,8 +72,8 @@ struct Outcome {
     runs: u64,
     per_second: u64,
     covered: u64,
-    /// In MB, after the corpus was read and at most.
-    memory: (u64, u64),
+    /// In MB: after the corpus was read, after half of the runs, and at most.
+    memory: [u64; 3],
 }
 
 /// Builds the targets, and runs one after the other.
@@ -83,19 +82,13 @@ pub(crate) fn fuzz(options: &FuzzOptions) -> Result<ExitCode> {
     host_tools::ensure_fuzz()?;
     let targets = targets(&options.target)?;
     build(options)?;
-    say::result("| target | sanitizer | runs | runs/s | edges covered | MB at first | at most |");
-    say::result("|---|---|--:|--:|--:|--:|--:|");
+    say::result(
+        "| target | sanitizer | runs | runs/s | edges | MB at first | half-way | at most |",
+    );
+    say::result("|---|---|--:|--:|--:|--:|--:|--:|");
     for target in &targets {
         let outcome = run(target, &host, options)?;
-        let row = format!(
-            "| `{target}` | {} | {} | {} | {} | {} | {} |",
-            options.sanitizer(),
-            outcome.runs,
-            outcome.per_second,
-            outcome.covered,
-            outcome.memory.0,
-            outcome.memory.1
-        );
+        let row = outcome.row(target, options.sanitizer());
         say::result(&row);
         if options.report {
             reliability::merge_rows("fuzz", &[row])?;
@@ -196,14 +189,34 @@ impl Outcome {
             let mut words = line.split_whitespace().skip_while(|it| *it != word);
             words.nth(1)?.trim_end_matches("Mb").parse().ok()
         };
+        let runs = stat("stat::number_of_executed_units:")?;
+        let is_early = |line: &&str| {
+            let number = line.strip_prefix('#').and_then(|it| it.split('\t').next());
+            let number = number.and_then(|it| it.parse::<u64>().ok());
+            number.is_some_and(|number| number <= runs / 2)
+        };
         let first = text.lines().find(|line| line.contains("INITED"))?;
+        let half = text.lines().rfind(is_early).unwrap_or(first);
         let last = text.lines().rev().find(|line| line.contains(" cov: "))?;
+        let peak = stat("stat::peak_rss_mb:")?;
         Some(Self {
-            runs: stat("stat::number_of_executed_units:")?,
+            runs,
             per_second: stat("stat::average_exec_per_sec:")?,
             covered: after(last, "cov:")?,
-            memory: (after(first, "rss:")?, stat("stat::peak_rss_mb:")?),
+            memory: [after(first, "rss:")?, after(half, "rss:")?, peak],
         })
+    }
+
+    fn row(&self, target: &str, sanitizer: &str) -> String {
+        let Self {
+            runs,
+            per_second,
+            covered,
+            memory: [first, half, peak],
+        } = self;
+        format!(
+            "| `{target}` | {sanitizer} | {runs} | {per_second} | {covered} | {first} | {half} | {peak} |"
+        )
     }
 }
 
@@ -217,7 +230,8 @@ mod tests {
     fn what_libfuzzer_says() {
         let text = "\
 #13\tINITED cov: 812 ft: 1201 corp: 9/3Kb exec/s: 0 rss: 97Mb
-#4096\tpulse  cov: 903 ft: 1544 corp: 20/5Kb lim: 20 exec/s: 2048 rss: 99Mb
+#2500\tNEW    cov: 903 ft: 1544 corp: 20/5Kb lim: 20 exec/s: 2048 rss: 99Mb
+#4096\tpulse  cov: 905 ft: 1544 corp: 20/5Kb lim: 20 exec/s: 2048 rss: 100Mb
 Done 5000 runs in 2 second(s)
 stat::number_of_executed_units: 5000
 stat::average_exec_per_sec:     2500
@@ -225,8 +239,8 @@ stat::new_units_added:          11
 stat::peak_rss_mb:              101
 ";
         let outcome = Outcome::of(text).unwrap();
-        assert_eq!((outcome.runs, outcome.per_second), (5000, 2500));
-        assert_eq!((outcome.covered, outcome.memory), (903, (97, 101)));
+        let row = "| `btf` | none | 5000 | 2500 | 905 | 97 | 99 | 101 |";
+        assert_eq!(outcome.row("btf", "none"), row);
     }
 
     #[test]
