@@ -165,6 +165,14 @@ impl Btf {
     pub fn load_module(&self, path: &Path) -> Result<Self> {
         let data = fs::read(path)
             .with_context(|| format!("reading the module's BTF from {}", path.display()))?;
+        self.module_from_bytes(data, path)
+    }
+
+    /// The same from `data`; `path` is for messages only.
+    ///
+    /// # Errors
+    /// `self` is a module's, or `data` is damaged.
+    pub fn module_from_bytes(&self, data: Vec<u8>, path: &Path) -> Result<Self> {
         ensure!(
             self.base.is_none(),
             "a module's BTF can't be the base of {}",

@@ -15,7 +15,7 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Error, Result, anyhow};
 use rustc_hash::FxHashSet;
 
 use self::{
@@ -184,7 +184,8 @@ fn caller<'t>(texts: &'t Texts, callers: &[&str]) -> Option<Named<'t>> {
 }
 
 /// The block of a kind.
-fn explain(texts: &Texts, kind: &Kind, present: &mut Present) -> String {
+#[must_use]
+pub fn explain(texts: &Texts, kind: &Kind, present: &mut Present) -> String {
     let mut parts: Vec<(String, &Entry)> = Vec::new();
     let reason = kind.reason.as_deref().and_then(|name| texts.reason(name));
     // A reason that says nothing gives way to the call site.
@@ -212,20 +213,18 @@ fn explain(texts: &Texts, kind: &Kind, present: &mut Present) -> String {
     render::block(&kind.title, &parts, present)
 }
 
-/// The kinds that an argument asks about.
-fn asked(texts: &Texts, argument: &str) -> Result<Vec<Kind>> {
-    match Query::parse(argument) {
-        Some(Query::Drop(place)) => Ok(kind_of(texts, &place).into_iter().collect()),
-        Some(Query::Word(word)) => named(texts, word),
-        None => bail!(
-            "{} is neither a drop reason, nor a function, nor a line of dropwatch",
-            Quoted(argument)
-        ),
+/// The kinds that a text asks about, an argument or a line of the input; `None` if it is nothing that
+/// can be explained, which [`unknown`] says.
+#[must_use]
+pub fn asked(texts: &Texts, text: &str) -> Option<Vec<Kind>> {
+    match Query::parse(text)? {
+        Query::Drop(place) => Some(kind_of(texts, &place).into_iter().collect()),
+        Query::Word(word) => named(texts, word),
     }
 }
 
 /// The reasons, or the call site, of this name.
-fn named(texts: &Texts, word: &str) -> Result<Vec<Kind>> {
+fn named(texts: &Texts, word: &str) -> Option<Vec<Kind>> {
     let reasons = texts.reasons_matching(word);
     if !reasons.is_empty() {
         let kind = |(name, _): Named<'_>| Kind {
@@ -233,26 +232,35 @@ fn named(texts: &Texts, word: &str) -> Result<Vec<Kind>> {
             reason: Some(name.to_owned()),
             sites: Vec::new(),
         };
-        return Ok(reasons.into_iter().map(kind).collect());
+        return Some(reasons.into_iter().map(kind).collect());
     }
-    let function = function_of(word);
-    if let Some((name, _)) = texts.site(function) {
-        return Ok(vec![Kind {
-            title: name.to_owned(),
-            reason: None,
-            sites: vec![name.to_owned()],
-        }]);
-    }
-    let nearest = texts.nearest(function).join(", ");
+    let (name, _) = texts.site(function_of(word))?;
+    Some(vec![Kind {
+        title: name.to_owned(),
+        reason: None,
+        sites: vec![name.to_owned()],
+    }])
+}
+
+/// Why [`asked`] makes nothing of an argument, and what is similar. That takes much longer.
+#[must_use]
+pub fn unknown(texts: &Texts, argument: &str) -> Error {
+    let Some(Query::Word(word)) = Query::parse(argument) else {
+        return anyhow!(
+            "{} is neither a drop reason, nor a function, nor a line of dropwatch",
+            Quoted(argument)
+        );
+    };
+    let nearest = texts.nearest(function_of(word)).join(", ");
     let hint = if nearest.is_empty() {
         String::new()
     } else {
         format!("; similar: {nearest}")
     };
-    Err(anyhow!(
+    anyhow!(
         "there is no text for {}{hint}; 'dropwatch explain' lists all",
         Quoted(word)
-    ))
+    )
 }
 
 /// What `dropwatch explain` was asked to do, validated.
@@ -272,7 +280,8 @@ impl Explain {
     pub fn new(arguments: &[String]) -> Result<Self> {
         let mut kinds = Kinds::new()?;
         for argument in arguments.iter().filter(|argument| *argument != INPUT) {
-            for kind in asked(&kinds.texts, argument)? {
+            let asked = asked(&kinds.texts, argument);
+            for kind in asked.ok_or_else(|| unknown(&kinds.texts, argument))? {
                 kinds.meet(kind);
             }
         }
@@ -307,7 +316,7 @@ impl Explain {
         let mut present = Present::new(Path::new("/proc"));
         let kinds = &mut self.kinds;
         each_line(io::stdin().lock(), "is one of dropwatch", |line| {
-            let Ok(asked) = asked(&kinds.texts, line) else {
+            let Some(asked) = asked(&kinds.texts, line) else {
                 return Ok(None);
             };
             for kind in asked {

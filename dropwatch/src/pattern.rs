@@ -8,22 +8,39 @@ pub(crate) const MAX_NAME: usize = 512;
 
 /// A name, or several by `*` (any characters, or none) and `?` (any one character).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pattern(WildMatch);
+pub struct Pattern {
+    text: String,
+    any_case: bool,
+    /// `None` without wildcards, as nearly always: to compare is many times as fast.
+    wild: Option<WildMatch>,
+}
 
 impl Pattern {
     /// A pattern that tells upper from lower case.
     pub fn new(text: &str) -> Self {
-        Self(WildMatch::new(text))
+        Self {
+            text: text.to_owned(),
+            any_case: false,
+            wild: has_wildcards(text).then(|| WildMatch::new(text)),
+        }
     }
 
-    /// A pattern that does not.
+    /// A pattern that does not, for names in ASCII.
     pub fn any_case(text: &str) -> Self {
-        Self(WildMatch::new_case_insensitive(text))
+        Self {
+            text: text.to_owned(),
+            any_case: true,
+            wild: has_wildcards(text).then(|| WildMatch::new_case_insensitive(text)),
+        }
     }
 
     /// Whether this is the whole of `name`, not only a part.
     pub fn matches(&self, name: &str) -> bool {
-        self.0.matches(name)
+        match &self.wild {
+            Some(wild) => wild.matches(name),
+            None if self.any_case => self.text.eq_ignore_ascii_case(name),
+            None => self.text == name,
+        }
     }
 }
 

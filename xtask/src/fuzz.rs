@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use xtask::{cache, cargo_tool::CargoTool, command, say, toolchain};
 
-use crate::{host_tools, workspace};
+use crate::{host_tools, reliability, workspace};
 
 const CARGO_FUZZ: CargoTool = CargoTool {
     name: "cargo-fuzz",
@@ -24,9 +24,8 @@ fn max_len(target: &str) -> u32 {
     match target {
         // The types of a kernel, as far as they are read.
         "btf" => 48_000,
-        // With a section of a recording, or the headers of a packet and a stack.
-        "recording" | "kallsyms" => 8192,
-        "record" => 2048,
+        // Some dozen symbols, a section of a recording, or the headers of a packet and a stack.
+        "kallsyms" | "recording" | "record" => 2048,
         // Words, lines, paths, headers.
         _ => 512,
     }
@@ -38,7 +37,7 @@ const MEMORY: u32 = 1024;
 /// Options of `cargo xtask fuzz`.
 #[derive(Args)]
 pub(crate) struct FuzzOptions {
-    /// How long each target runs.
+    /// How long each target runs; 0 for no end but that of --runs.
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
     /// End each target after so many runs.
@@ -47,6 +46,25 @@ pub(crate) struct FuzzOptions {
     /// Only this target; can be repeated [default: all]
     #[arg(long, value_name = "NAME")]
     target: Vec<String>,
+    /// Without AddressSanitizer, several times as fast; debug assertions and overflow checks stay.
+    #[arg(long)]
+    no_sanitizer: bool,
+    /// Write what came out into docs/reliability.md.
+    #[arg(long)]
+    report: bool,
+}
+
+impl FuzzOptions {
+    /// Which sanitizer, as cargo-fuzz names it.
+    fn sanitizer(&self) -> &'static str {
+        if self.no_sanitizer { "none" } else { "address" }
+    }
+
+    /// Where cargo-fuzz builds, and what runs leave.
+    fn work(&self) -> Result<PathBuf> {
+        let fuzz = workspace::target_dir()?.join("fuzz");
+        Ok(fuzz.join(self.sanitizer()))
+    }
 }
 
 /// What came of a target.
@@ -54,8 +72,8 @@ struct Outcome {
     runs: u64,
     per_second: u64,
     covered: u64,
-    /// In MB, after the corpus was read and at the end.
-    memory: (u64, u64),
+    /// In MB: after the corpus was read, after half of the runs, and at most.
+    memory: [u64; 3],
 }
 
 /// Builds the targets, and runs one after the other.
@@ -63,26 +81,24 @@ pub(crate) fn fuzz(options: &FuzzOptions) -> Result<ExitCode> {
     let host = toolchain::ensure()?.host;
     host_tools::ensure_fuzz()?;
     let targets = targets(&options.target)?;
-    build()?;
-    say::result("| target | runs | runs/s | edges covered | MB at first | at last |");
-    say::result("|---|--:|--:|--:|--:|--:|");
+    build(options)?;
+    say::result(
+        "| target | sanitizer | runs | runs/s | edges | MB at first | half-way | at most |",
+    );
+    say::result("|---|---|--:|--:|--:|--:|--:|--:|");
     for target in &targets {
         let outcome = run(target, &host, options)?;
-        say::result(format!(
-            "| `{target}` | {} | {} | {} | {} | {} |",
-            outcome.runs, outcome.per_second, outcome.covered, outcome.memory.0, outcome.memory.1
-        ));
+        let row = outcome.row(target, options.sanitizer());
+        say::result(&row);
+        if options.report {
+            reliability::merge_rows("fuzz", &[row])?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn folder() -> PathBuf {
     workspace::root().join("fuzz")
-}
-
-/// Where cargo-fuzz builds, and what runs leave.
-fn work() -> Result<PathBuf> {
-    Ok(workspace::target_dir()?.join("fuzz"))
 }
 
 /// All targets, or the wanted ones.
@@ -106,11 +122,12 @@ fn targets(wanted: &[String]) -> Result<Vec<String>> {
     Ok(known)
 }
 
-fn build() -> Result<()> {
+fn build(options: &FuzzOptions) -> Result<()> {
     say::progress("building the targets (the first time takes minutes)");
     let mut build = Command::new(CARGO_FUZZ.ensure()?);
     build
-        .args(["build", "--features", "libfuzzer", "--fuzz-dir"])
+        .args(["build", "--features", "libfuzzer"])
+        .args(["--sanitizer", options.sanitizer(), "--fuzz-dir"])
         .arg(folder())
         .current_dir(workspace::root())
         // Sanitizers are not stable yet.
@@ -118,15 +135,16 @@ fn build() -> Result<()> {
         // With instrumented code it takes many times as long, for nothing.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
-        .env("CARGO_TARGET_DIR", work()?);
+        .env("CARGO_TARGET_DIR", options.work()?);
     command::output(&mut build).map(drop)
 }
 
 /// Runs a target; its new inputs stay in the work folder.
 fn run(target: &str, host: &str, options: &FuzzOptions) -> Result<Outcome> {
-    let work = work()?;
+    let work = options.work()?;
     let program = work.join(host).join("release").join(target);
-    let found = work.join("corpus").join(target);
+    // Beside the builds: what one has found, the other goes on with.
+    let found = work.with_file_name("corpus").join(target);
     cache::create_dir(&found)?;
     let artifacts = format!("{}/{target}-", work.display());
     let mut fuzzer = Command::new(&program);
@@ -171,14 +189,34 @@ impl Outcome {
             let mut words = line.split_whitespace().skip_while(|it| *it != word);
             words.nth(1)?.trim_end_matches("Mb").parse().ok()
         };
+        let runs = stat("stat::number_of_executed_units:")?;
+        let is_early = |line: &&str| {
+            let number = line.strip_prefix('#').and_then(|it| it.split('\t').next());
+            let number = number.and_then(|it| it.parse::<u64>().ok());
+            number.is_some_and(|number| number <= runs / 2)
+        };
         let first = text.lines().find(|line| line.contains("INITED"))?;
+        let half = text.lines().rfind(is_early).unwrap_or(first);
         let last = text.lines().rev().find(|line| line.contains(" cov: "))?;
+        let peak = stat("stat::peak_rss_mb:")?;
         Some(Self {
-            runs: stat("stat::number_of_executed_units:")?,
+            runs,
             per_second: stat("stat::average_exec_per_sec:")?,
             covered: after(last, "cov:")?,
-            memory: (after(first, "rss:")?, stat("stat::peak_rss_mb:")?),
+            memory: [after(first, "rss:")?, after(half, "rss:")?, peak],
         })
+    }
+
+    fn row(&self, target: &str, sanitizer: &str) -> String {
+        let Self {
+            runs,
+            per_second,
+            covered,
+            memory: [first, half, peak],
+        } = self;
+        format!(
+            "| `{target}` | {sanitizer} | {runs} | {per_second} | {covered} | {first} | {half} | {peak} |"
+        )
     }
 }
 
@@ -192,7 +230,8 @@ mod tests {
     fn what_libfuzzer_says() {
         let text = "\
 #13\tINITED cov: 812 ft: 1201 corp: 9/3Kb exec/s: 0 rss: 97Mb
-#4096\tpulse  cov: 903 ft: 1544 corp: 20/5Kb lim: 20 exec/s: 2048 rss: 99Mb
+#2500\tNEW    cov: 903 ft: 1544 corp: 20/5Kb lim: 20 exec/s: 2048 rss: 99Mb
+#4096\tpulse  cov: 905 ft: 1544 corp: 20/5Kb lim: 20 exec/s: 2048 rss: 100Mb
 Done 5000 runs in 2 second(s)
 stat::number_of_executed_units: 5000
 stat::average_exec_per_sec:     2500
@@ -200,8 +239,8 @@ stat::new_units_added:          11
 stat::peak_rss_mb:              101
 ";
         let outcome = Outcome::of(text).unwrap();
-        assert_eq!((outcome.runs, outcome.per_second), (5000, 2500));
-        assert_eq!((outcome.covered, outcome.memory), (903, (97, 101)));
+        let row = "| `btf` | none | 5000 | 2500 | 905 | 97 | 99 | 101 |";
+        assert_eq!(outcome.row("btf", "none"), row);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -86,11 +86,24 @@ impl Symbols {
 
     /// No symbols at all, for kernels that do not show theirs.
     pub fn none() -> Self {
+        Self::fixed(Table {
+            hidden: true,
+            ..Table::default()
+        })
+    }
+
+    /// The symbols of a text as [`KALLSYMS`] has it. They can't be reloaded.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn of_text(text: impl Read) -> Result<Self> {
+        Ok(Self::fixed(Table::read(text)?))
+    }
+
+    /// Symbols that come from no file.
+    fn fixed(table: Table) -> Self {
         Self {
-            table: Table {
-                hidden: true,
-                ..Table::default()
-            },
+            table,
             kallsyms: PathBuf::new(),
             modules: PathBuf::new(),
             modules_seen: 0,
@@ -228,6 +241,38 @@ struct Entry {
 }
 
 impl Table {
+    /// Reads kallsyms piece by piece: its text is several times as large as what is kept of it.
+    fn read(mut text: impl Read) -> io::Result<Self> {
+        let mut builder = Builder::default();
+        let mut buffer = vec![0; CHUNK];
+        let mut filled = 0;
+        loop {
+            let len = match text.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            filled += len;
+            let whole = buffer[..filled].iter().rposition(|&b| b == b'\n');
+            let used = match whole {
+                Some(end) => {
+                    buffer[..end]
+                        .split(|&b| b == b'\n')
+                        .for_each(|line| builder.line(line));
+                    end + 1
+                }
+                // A line as long as the buffer is garbage.
+                None if filled == buffer.len() => filled,
+                None => 0,
+            };
+            buffer.copy_within(used..filled, 0);
+            filled -= used;
+        }
+        builder.line(&buffer[..filled]);
+        Ok(builder.finish())
+    }
+
     fn lookup(&self, address: u64) -> Option<Symbol<'_>> {
         let next = self.entries.partition_point(|e| e.address <= address);
         let index = next.checked_sub(1)?;
@@ -486,38 +531,10 @@ fn is_marker(name: &[u8]) -> bool {
     name.starts_with(b"__") && is_region || NAMES.contains(&name)
 }
 
-/// Reads kallsyms piece by piece: its text is several times as large as what is kept of it.
 fn read_table(path: &Path) -> Result<Table> {
     let context = || format!("reading the kernel's symbols from {}", path.display());
-    let mut file = File::open(path).with_context(context)?;
-    let mut builder = Builder::default();
-    let mut buffer = vec![0; CHUNK];
-    let mut filled = 0;
-    loop {
-        let len = match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(len) => len,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error).with_context(context),
-        };
-        filled += len;
-        let whole = buffer[..filled].iter().rposition(|&b| b == b'\n');
-        let used = match whole {
-            Some(end) => {
-                buffer[..end]
-                    .split(|&b| b == b'\n')
-                    .for_each(|line| builder.line(line));
-                end + 1
-            }
-            // A line as long as the buffer is garbage.
-            None if filled == buffer.len() => filled,
-            None => 0,
-        };
-        buffer.copy_within(used..filled, 0);
-        filled -= used;
-    }
-    builder.line(&buffer[..filled]);
-    Ok(builder.finish())
+    let file = File::open(path).with_context(context)?;
+    Table::read(file).with_context(context)
 }
 
 /// A number that changes when a module is loaded or removed, but not with its use.

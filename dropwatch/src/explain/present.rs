@@ -35,6 +35,12 @@ impl Present {
         Self::with_sockets(proc, sockets::read)
     }
 
+    /// Those of a host that shows none.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::with_sockets(Path::new("/nonexistent"), |_| None)
+    }
+
     pub(super) fn with_sockets(proc: &Path, sockets: ReadSockets) -> Self {
         Self {
             proc: proc.to_owned(),

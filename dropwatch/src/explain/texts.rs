@@ -204,12 +204,11 @@ impl Texts {
     #[must_use]
     pub fn reasons_matching(&self, word: &str) -> Vec<Named<'_>> {
         let plain = plain_name(word);
-        let (name, subsystem) = (
-            Pattern::any_case(plain),
-            Pattern::any_case(&format!("{plain}:*")),
-        );
+        let pattern = Pattern::any_case(plain);
+        // The name of a subsystem has no colon in it.
+        let subsystem = |reason| str::split_once(reason, ':').map(|(subsystem, _)| subsystem);
         let found = self.reasons().filter(|(reason, _)| {
-            name.matches(reason) || (!plain.contains(':') && subsystem.matches(reason))
+            pattern.matches(reason) || subsystem(reason).is_some_and(|it| pattern.matches(it))
         });
         found.collect()
     }

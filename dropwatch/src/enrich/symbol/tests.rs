@@ -4,9 +4,7 @@ use std::process;
 use super::*;
 
 fn table(text: &str) -> Table {
-    let mut builder = Builder::default();
-    text.lines().for_each(|line| builder.line(line.as_bytes()));
-    builder.finish()
+    Table::read(text.as_bytes()).unwrap()
 }
 
 /// What `address` is called: `name+0xoff`, `name+0xoff[module]`, `-`.
