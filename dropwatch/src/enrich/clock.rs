@@ -77,6 +77,11 @@ impl fmt::Display for Step {
     }
 }
 
+/// The time now of `CLOCK_BOOTTIME`, the clock of drops, in nanoseconds.
+pub(crate) fn boot_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Boottime)).unsigned_abs()
+}
+
 impl Reading {
     /// Reads the wall clock between two looks at the boot clock: the process
     /// can lose the processor in between.

@@ -85,7 +85,7 @@ impl Locations {
     /// Loads the symbols again if an address has no name: it may be that of a
     /// new module or eBPF program.
     fn learn(&mut self, addresses: &[u64]) {
-        let known = |address| self.symbols.lookup(address).is_some();
+        let known = |address| self.symbols.is_known(address);
         if !addresses.iter().copied().all(known) {
             self.reload_if_changed(true);
         }
@@ -94,14 +94,24 @@ impl Locations {
     fn reload_if_changed(&mut self, unknown_seen: bool) {
         self.checked = Instant::now();
         match self.symbols.refresh_if_changed(self.checked, unknown_seen) {
-            Ok(true) => {
-                self.sites.clear();
-                self.stacks.clear();
-                self.generation += 1;
-            }
+            Ok(true) => self.forget(),
             Ok(false) => {}
             Err(error) => log::warn!("keeping the kernel symbols of before: {error:#}"),
         }
+    }
+
+    /// Names addresses as of `at_ns` of `CLOCK_BOOTTIME`, the time of a drop, from here on.
+    pub(crate) fn go_to(&mut self, at_ns: u64) {
+        if self.symbols.go_to(at_ns) {
+            self.forget();
+        }
+    }
+
+    /// Forgets all texts.
+    fn forget(&mut self) {
+        self.sites.clear();
+        self.stacks.clear();
+        self.generation += 1;
     }
 
     /// Name of the function that `address` is in.

@@ -207,6 +207,7 @@ impl Enricher {
     ) -> DropRecord<'a> {
         let event = &decoded.event;
         let packet = parse(decoded);
+        self.locations.go_to(event.time_ns);
         self.learn_owner(event);
         let flow = self.flow(event, &packet);
         let record = self.name(event, packet, flow, |source| match source {
@@ -229,6 +230,8 @@ impl Enricher {
         packet: Packet,
         stack_of_id: impl FnOnce(u32) -> Option<Vec<u64>>,
     ) -> DropRecord<'a> {
+        // They have no time of their own.
+        self.locations.go_to(u64::MAX);
         self.learn_owner(event);
         self.name(event, packet, None, |source| match source {
             StackSource::Id(id) => stack_of_id(id),

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::clock::boot_ns;
 use crate::pattern::{Pattern, nearest};
 
 /// The kernel's symbols.
@@ -39,6 +40,14 @@ const PAGE: u64 = 4096;
 const CHUNK: usize = 16 << 10;
 /// Shortest time between two reloads: each costs the kernel some 0.1 s.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
+/// Most pieces of code that are told apart while no drop comes: where eBPF programs come and go all the
+/// time.
+const MAX_MOVED: usize = 1024;
+/// How much earlier than the one before it a drop may be, in nanoseconds: each processor writes its
+/// own at its own pace.
+const DISORDER_NS: u64 = 100_000_000;
+/// What kallsyms calls the module of eBPF programs (`kernel/bpf/core.c`).
+const BPF: &str = "bpf";
 /// Longest pause after unknown addresses that reloading did not explain.
 const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
@@ -62,8 +71,36 @@ pub struct Symbols {
     /// Fingerprint of the modules when `table` was read.
     modules_seen: u64,
     loaded: Instant,
+    /// The same in nanoseconds of `CLOCK_BOOTTIME`, the clock of drops.
+    loaded_ns: u64,
     /// Time to wait after `loaded` before an unknown address causes a reload.
     pause: Duration,
+    /// Code that has other names than in the table before, until drops come that are later than the
+    /// change.
+    moved: Vec<Moved>,
+    /// The time of the drop whose addresses are looked up, of the same clock; now, until one comes.
+    at_ns: u64,
+}
+
+/// Code that was loaded to where other code was, or nothing.
+#[derive(Debug)]
+struct Moved {
+    code: Range<u64>,
+    /// It was not there before; of `CLOCK_BOOTTIME`, in nanoseconds.
+    since_ns: u64,
+}
+
+impl Moved {
+    /// One that stands for all of these, and for what lies between them.
+    fn all_between(moved: &[Self]) -> Option<Self> {
+        let start = moved.iter().map(|moved| moved.code.start).min()?;
+        let end = moved.iter().map(|moved| moved.code.end).max()?;
+        let since_ns = moved.iter().map(|moved| moved.since_ns).max()?;
+        Some(Self {
+            code: start..end,
+            since_ns,
+        })
+    }
 }
 
 impl Symbols {
@@ -74,13 +111,17 @@ impl Symbols {
     pub fn load(kallsyms: &Path, modules: &Path) -> Result<Self> {
         // The modules first: one that is loaded in between is noticed at the next refresh.
         let modules_seen = modules_fingerprint(modules)?;
+        let loaded_ns = boot_ns();
         Ok(Self {
             table: read_table(kallsyms)?,
             kallsyms: kallsyms.to_owned(),
             modules: modules.to_owned(),
             modules_seen,
             loaded: Instant::now(),
+            loaded_ns,
             pause: RELOAD_PAUSE,
+            moved: Vec::new(),
+            at_ns: u64::MAX,
         })
     }
 
@@ -108,7 +149,10 @@ impl Symbols {
             modules: PathBuf::new(),
             modules_seen: 0,
             loaded: Instant::now(),
+            loaded_ns: 0,
             pause: LONGEST_PAUSE,
+            moved: Vec::new(),
+            at_ns: u64::MAX,
         }
     }
 
@@ -133,7 +177,28 @@ impl Symbols {
     /// This is the one for the call site that the kernel gives with a drop: mostly that is a return
     /// address, but `net_tx_action` (`net/core/dev.c`) gives its own start.
     pub fn lookup(&self, address: u64) -> Option<Symbol<'_>> {
-        self.table.lookup(address)
+        let came_later =
+            |moved: &Moved| moved.since_ns > self.at_ns && moved.code.contains(&address);
+        let is_new = self.moved.iter().any(came_later);
+        self.table.lookup(address).filter(|_| !is_new)
+    }
+
+    /// Whether the kernel has a name for `address` now.
+    pub(crate) fn is_known(&self, address: u64) -> bool {
+        self.table.lookup(address).is_some()
+    }
+
+    /// Looks addresses up as of `at_ns` of `CLOCK_BOOTTIME`, the time of a drop, from here on: code that
+    /// came later has no name. Drops come in the order of their time, as good as; true once no code is
+    /// newer than they are: caches of lookups then have to be cleared.
+    pub(crate) fn go_to(&mut self, at_ns: u64) -> bool {
+        self.at_ns = at_ns;
+        let is_over = |moved: &Moved| moved.since_ns.saturating_add(DISORDER_NS) <= at_ns;
+        if self.moved.is_empty() || !self.moved.iter().all(is_over) {
+            return false;
+        }
+        self.moved.clear();
+        true
     }
 
     /// The function that contains the call after which `address` is next; `offset` still is that
@@ -143,7 +208,7 @@ impl Symbols {
     /// return address then is the start of whatever follows, and [`lookup`](Self::lookup) would
     /// name that. So the byte before it, which is part of the call, is looked up.
     pub fn lookup_return(&self, address: u64) -> Option<Symbol<'_>> {
-        let mut symbol = self.table.lookup(address.checked_sub(1)?)?;
+        let mut symbol = self.lookup(address.checked_sub(1)?)?;
         symbol.offset += 1;
         Some(symbol)
     }
@@ -204,10 +269,17 @@ impl Symbols {
             return Ok(false);
         }
         self.loaded = now;
+        let now_ns = boot_ns();
         let table = read_table(&self.kallsyms)?;
         self.modules_seen = modules_seen;
         let changed = table != self.table;
+        self.moved
+            .extend(table.moved_since(&self.table, self.loaded_ns, now_ns));
+        if self.moved.len() > MAX_MOVED {
+            self.moved = Moved::all_between(&self.moved).into_iter().collect();
+        }
         self.table = table;
+        self.loaded_ns = now_ns;
         self.pause = if changed || modules_changed {
             RELOAD_PAUSE
         } else {
@@ -294,7 +366,7 @@ impl Table {
         let next = self.entries.get(index + 1);
         let limit = match next {
             Some(next) if next.module == entry.module => {
-                if self.module(entry) == Some("bpf") {
+                if self.module(entry) == Some(BPF) {
                     entry.address.saturating_add(MAX_BPF_PROGRAM)
                 } else {
                     entry.address.saturating_add(MAX_FUNCTION)
@@ -303,6 +375,68 @@ impl Table {
             _ => (entry.address | (PAGE - 1)).saturating_add(1),
         };
         next.map_or(limit, |next| limit.min(next.address))
+    }
+
+    /// The functions in a range, and the one that reaches into it.
+    fn functions_in(&self, range: Range<u64>) -> impl Iterator<Item = &Entry> {
+        let at = |address| self.entries.partition_point(|e| e.address < address);
+        let reaches_in = self.lookup(range.start).is_some();
+        let first = self.entries.partition_point(|e| e.address <= range.start);
+        let first = first.saturating_sub(usize::from(reaches_in));
+        let inside = self.entries.get(first..at(range.end)).unwrap_or_default();
+        inside.iter().filter(|entry| entry.len > 0)
+    }
+
+    /// For each module, by the number that entries have, whether a newer table has it in the same place.
+    /// eBPF programs are as good as modules of their own, and are none of these.
+    fn stayed(&self, newer: &Self) -> Vec<bool> {
+        let mut stayed = vec![false; self.modules.len() + 1];
+        for entry in &self.entries {
+            let Some(module) = self.module(entry).filter(|module| *module != BPF) else {
+                continue;
+            };
+            if let Some(stayed) = stayed.get_mut(usize::from(entry.module))
+                && !*stayed
+            {
+                *stayed = newer.lookup(entry.address).is_some_and(|symbol| {
+                    symbol.offset == 0
+                        && symbol.name.as_bytes() == self.name(entry)
+                        && symbol.module == Some(module)
+                });
+            }
+        }
+        stayed
+    }
+
+    /// Code outside of the kernel itself that has another name than in an older table: since this one
+    /// was read at the latest if it took another one's place, and else since the older one was at the
+    /// earliest. A module's code for its start is given back to the kernel once that is over, and what
+    /// comes there then takes nobody's place.
+    fn moved_since(&self, older: &Self, older_ns: u64, now_ns: u64) -> Vec<Moved> {
+        let stayed = older.stayed(self);
+        let has_stayed = |entry: &Entry| stayed.get(usize::from(entry.module)) == Some(&true);
+        let mut moved: Vec<Moved> = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            if entry.module == 0 || entry.len == 0 {
+                continue;
+            }
+            if older.lookup(entry.address) == self.lookup(entry.address) {
+                continue;
+            }
+            let end = self.end_of(index, entry);
+            let was_free = older.functions_in(entry.address..end).all(has_stayed);
+            let since_ns = if was_free { older_ns } else { now_ns };
+            match moved.last_mut() {
+                Some(last) if last.code.end == entry.address && last.since_ns == since_ns => {
+                    last.code.end = end;
+                }
+                _ => moved.push(Moved {
+                    code: entry.address..end,
+                    since_ns,
+                }),
+            }
+        }
+        moved
     }
 
     fn name(&self, entry: &Entry) -> &[u8] {

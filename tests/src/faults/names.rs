@@ -136,13 +136,12 @@ pub(super) fn module_unloaded(stage: &Stage<'_>) -> Result<Outcome> {
     send_large(&first, 40_002)?;
     drop(first);
     wait_until("unloading veth", || Ok(run_command("rmmod veth").is_ok()))?;
-    dropwatch.signal(Signal::SIGCONT)?;
-    wait_flow(&dropwatch, 40_002)?;
-    // One of these may come to where it was; before, it would lend its names to what waited
-    // (KNOWN_ISSUES.md).
+    // One of these may come to where it was.
     let others = ["dummy", "tun", "macvlan", "8021q"];
     let others = others.into_iter().filter(|module| load_module(module));
     let others: Vec<String> = others.map(|module| format!("[{module}]")).collect();
+    dropwatch.signal(Signal::SIGCONT)?;
+    wait_flow(&dropwatch, 40_002)?;
     thread::sleep(SETTLE);
     ensure!(load_module("veth"), "loading veth again");
     let second = narrow()?;

@@ -546,6 +546,121 @@ fn modules_that_come_and_go_are_noticed() {
 }
 
 #[test]
+fn code_has_no_name_from_before_it_was_there() {
+    let [kernel, one, two, three] = [
+        "ffffffff81000000 T kernel\n",
+        "ffffffffc0000000 t one\t[first]\n",
+        "ffffffffc0000000 t two\t[second]\n",
+        "ffffffffc0008000 t three\t[third]\n",
+    ];
+    let kallsyms = Temporary::new("moved-kallsyms", &format!("{kernel}{one}"));
+    let modules = Temporary::new("moved-modules", "first 4096 0 - Live 0xffffffffc0000000\n");
+    let before = boot_ns();
+    let mut symbols = Symbols::load(&kallsyms.0, &modules.0).unwrap();
+    let loaded = boot_ns();
+    fs::write(&kallsyms.0, format!("{kernel}{two}{three}")).unwrap();
+    fs::write(
+        &modules.0,
+        "second 4096 0 - Live 0xffffffffc0000000\nthird 4096 0 - Live 0xffffffffc0008000\n",
+    )
+    .unwrap();
+    let later = Instant::now() + Duration::from_secs(5);
+    assert!(symbols.refresh_if_changed(later, false).unwrap());
+    let reloaded = boot_ns();
+
+    let names = |symbols: &Symbols| {
+        [
+            0xffff_ffff_8100_0001,
+            0xffff_ffff_c000_0001,
+            0xffff_ffff_c000_8001,
+        ]
+        .map(|address| {
+            (
+                label(symbols.lookup(address)),
+                label(symbols.lookup_return(address)),
+            )
+        })
+        .map(|(site, caller)| {
+            assert_eq!(site, caller);
+            site
+        })
+    };
+    // Before anything was read, `third` can't be told from what may have been there.
+    assert!(!symbols.go_to(before));
+    assert_eq!(names(&symbols), ["kernel+0x1", "-", "-"]);
+    // Nobody was there then.
+    assert!(!symbols.go_to(loaded));
+    assert_eq!(names(&symbols), ["kernel+0x1", "-", "three+0x1[third]"]);
+    assert!(symbols.is_known(0xffff_ffff_c000_0001));
+    let all = ["kernel+0x1", "two+0x1[second]", "three+0x1[third]"];
+    assert!(!symbols.go_to(reloaded));
+    assert_eq!(names(&symbols), all);
+    // Once nothing older comes, caches are to be made anew.
+    assert!(symbols.go_to(reloaded + DISORDER_NS));
+    assert_eq!(names(&symbols), all);
+    assert!(!symbols.go_to(reloaded + 2 * DISORDER_NS));
+}
+
+#[test]
+fn code_that_reaches_over_old_code_was_not_there_before() {
+    let table = |text: &str| {
+        let file = Temporary::new("free-kallsyms", text);
+        read_table(&file.0).unwrap()
+    };
+    let older = table("ffffffffc0005000 t old\t[old]\nffffffffc0005080 t end\t[old]\n");
+    let newer = table("ffffffffc0004f80 t new\t[new]\nffffffffc0006000 t other\t[new]\n");
+    let moved = newer.moved_since(&older, 1, 2);
+    let since = |address: u64| {
+        let of = |moved: &&Moved| moved.code.contains(&address);
+        moved.iter().find(of).map(|moved| moved.since_ns)
+    };
+    assert_eq!(since(0xffff_ffff_c000_5040), Some(2));
+    assert_eq!(since(0xffff_ffff_c000_6000), Some(1));
+}
+
+#[test]
+fn what_a_module_started_with_holds_no_place() {
+    let table = |text: &str| {
+        let file = Temporary::new("started-kallsyms", text);
+        read_table(&file.0).unwrap()
+    };
+    let core = "ffffffffc0001000 t core\t[first]\n";
+    let older = table(&format!("{core}ffffffffc0005000 t start\t[first]\n"));
+    let since = |newer: &Table| newer.moved_since(&older, 1, 2)[0].since_ns;
+    let second = "ffffffffc0005000 t new\t[second]\n";
+    assert_eq!(since(&table(&format!("{core}{second}"))), 1);
+    // Without the rest of it, the module is gone.
+    assert_eq!(since(&table(second)), 2);
+}
+
+#[test]
+fn without_drops_new_code_takes_no_memory() {
+    let kallsyms = Temporary::new("many-kallsyms", "ffffffff81000000 T kernel\n");
+    let mut symbols = Symbols::load(&kallsyms.0, Path::new("/no/such/modules")).unwrap();
+    let mut now = Instant::now();
+    for round in 0..10_u64 {
+        let mut text = "ffffffff81000000 T kernel\n".to_owned();
+        for program in 0..300_u64 {
+            // Each a page for itself, so that none is next to another one.
+            let address = 0xffff_ffff_c000_0000 + program * 0x2000;
+            text += &format!("{address:x} t bpf_prog_{round}_{program}\t[bpf]\n");
+            text += &format!("{:x} t end\n", address + 0x100);
+        }
+        fs::write(&kallsyms.0, text).unwrap();
+        now += LONGEST_PAUSE;
+        assert!(symbols.refresh_if_changed(now, true).unwrap());
+        assert!(symbols.moved.len() <= MAX_MOVED, "{}", symbols.moved.len());
+    }
+    symbols.go_to(0);
+    assert_eq!(label(symbols.lookup(0xffff_ffff_c000_0001)), "-");
+    assert!(symbols.go_to(u64::MAX));
+    assert_eq!(
+        label(symbols.lookup(0xffff_ffff_c000_0001)),
+        "bpf_prog_9_0+0x1[bpf]"
+    );
+}
+
+#[test]
 fn a_refresh_that_fails_keeps_the_symbols() {
     let kallsyms = Temporary::new("keep-kallsyms", "ffffffff81000000 T one\n");
     let moved = kallsyms.0.with_extension("moved");
