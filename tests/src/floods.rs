@@ -21,6 +21,7 @@ use crate::{
     dropwatch::{Account, Dropwatch, Ended},
     line::Line,
     netns::THREAD_NAME,
+    owners::{OWNER_WITHIN, holder},
     run::{SET_UP, Way},
     scenario::{OUTPUT_DROP, local},
     stand_in::SenderProcess,
@@ -443,8 +444,12 @@ fn send_at_once(sockets: usize, packets: usize) -> Result<u64> {
 /// takes. Only the latter count.
 fn send_to_full_receiver(_sockets: usize, packets: usize) -> Result<u64> {
     let receiver = traffic::small_receiver(local(9114))?;
-    // A new socket is known from the next scan on, and the last one may just have been.
-    thread::sleep(Duration::from_secs(1));
+    // A new socket is known from the next scan on: drops of another process's new one cause it.
+    let other = traffic::small_receiver(local(9115))?;
+    let _holder = holder(&other)?;
+    drop(other);
+    SenderProcess::start(local(41_002), local(9115), packets, false, None)?.send()?;
+    thread::sleep(OWNER_WITHIN);
     for (source, destination) in [(local(41_000), local(9)), (local(41_001), local(9114))] {
         SenderProcess::start(source, destination, packets, false, None)?.send()?;
     }
