@@ -182,8 +182,6 @@ impl Resolver for System {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::fixture;
 
@@ -193,13 +191,11 @@ mod tests {
             assert_eq!(split_functions(&fixture::symbols(kernel)), []);
         }
         // As in Debian's 5.10 for arm64.
-        let kallsyms = tempfile::NamedTempFile::new().unwrap();
         let text = "ffffa7eb9246cb60 T __kfree_skb\n\
                     ffffa7eb9246cc74 t kfree_skb.part.0\n\
                     ffffa7eb9246cd44 T kfree_skb\n\
                     ffffa7eb9246cde0 T consume_skb\n";
-        fs::write(kallsyms.path(), text).unwrap();
-        let symbols = Symbols::load(kallsyms.path(), Path::new("/no/such/modules")).unwrap();
+        let symbols = Symbols::of_text(text.as_bytes()).unwrap();
         let both = 0xffff_a7eb_9246_cc74..0xffff_a7eb_9246_cde0;
         assert_eq!(split_functions(&symbols), [both]);
     }

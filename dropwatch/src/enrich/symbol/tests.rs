@@ -603,10 +603,7 @@ fn code_has_no_name_from_before_it_was_there() {
 
 #[test]
 fn code_that_reaches_over_old_code_was_not_there_before() {
-    let table = |text: &str| {
-        let file = Temporary::new("free-kallsyms", text);
-        read_table(&file.0).unwrap()
-    };
+    let table = |text: &str| Table::read(text.as_bytes()).unwrap();
     let older = table("ffffffffc0005000 t old\t[old]\nffffffffc0005080 t end\t[old]\n");
     let newer = table("ffffffffc0004f80 t new\t[new]\nffffffffc0006000 t other\t[new]\n");
     let moved = newer.moved_since(&older, 1, 2);
@@ -620,10 +617,7 @@ fn code_that_reaches_over_old_code_was_not_there_before() {
 
 #[test]
 fn what_a_module_started_with_holds_no_place() {
-    let table = |text: &str| {
-        let file = Temporary::new("started-kallsyms", text);
-        read_table(&file.0).unwrap()
-    };
+    let table = |text: &str| Table::read(text.as_bytes()).unwrap();
     let core = "ffffffffc0001000 t core\t[first]\n";
     let older = table(&format!("{core}ffffffffc0005000 t start\t[first]\n"));
     let since = |newer: &Table| newer.moved_since(&older, 1, 2)[0].since_ns;
