@@ -104,6 +104,9 @@ const BASE: Flood = Flood {
     judge: |_| Ok(()),
 };
 
+/// In how many rounds another's socket drops until the owners of new sockets are known.
+const ROUNDS: usize = 10;
+
 const BOTH: &[&str] = &["ring", "perf"];
 
 /// All floods.
@@ -448,8 +451,11 @@ fn send_to_full_receiver(_sockets: usize, packets: usize) -> Result<u64> {
     let other = traffic::small_receiver(local(9115))?;
     let _holder = holder(&other)?;
     drop(other);
-    SenderProcess::start(local(41_002), local(9115), packets, false, None)?.send()?;
-    thread::sleep(OWNER_WITHIN);
+    // A drop does not start a scan soon after another: they come for as long as that may take.
+    for _ in 0..ROUNDS {
+        SenderProcess::start(local(41_002), local(9115), packets / ROUNDS, false, None)?.send()?;
+        thread::sleep(OWNER_WITHIN / ROUNDS as u32);
+    }
     for (source, destination) in [(local(41_000), local(9)), (local(41_001), local(9114))] {
         SenderProcess::start(source, destination, packets, false, None)?.send()?;
     }

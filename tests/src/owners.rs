@@ -55,7 +55,12 @@ pub static SCENARIOS: &[Scenario] = &[
         device: "-|v0",
         netns_may_be_unknown: true,
         class: Some("drop"),
-        tokens: &[("comm", "!redis-server"), ("flags", "PSH,ACK")],
+        // What is written while an earlier segment waits for its device goes with the next one.
+        tokens: &[
+            ("comm", "!redis-server"),
+            ("flags", "PSH,ACK"),
+            ("segs", "-|2|3|4|5|6|7|8"),
+        ],
         seen_since: Kernel(5, 18),
         ..BASE
     },
