@@ -1,6 +1,6 @@
 //! The command line. Doc comments are the help text.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf};
 
 use clap::{
     ArgAction, ColorChoice, CommandFactory as _, Parser,
@@ -11,6 +11,7 @@ use crate::{
     config::{BufferChoice, HookChoice},
     format::TimestampStyle,
     groups::Dimension,
+    output::Plain,
 };
 
 /// Print one line for every packet that the Linux kernel drops.
@@ -60,7 +61,18 @@ impl Cli {
     /// Reads the program's command line; ends the program if it is wrong, or asks for help.
     #[must_use]
     pub fn read() -> Self {
-        Self::try_parse().unwrap_or_else(|error| clearer(error).exit())
+        Self::parse_plainly(&env::args_os().collect::<Vec<_>>())
+            .unwrap_or_else(|error| error.exit())
+    }
+
+    /// Parses a command line, the program's name first. Scripts hand on what others have named, so
+    /// an error has nothing of it that could control a terminal.
+    pub(crate) fn parse_plainly(words: &[OsString]) -> Result<Self, clap::Error> {
+        Self::try_parse_from(words).map_err(|error| {
+            let words = words.iter().map(|word| Plain(word.to_string_lossy()));
+            let words = words.map(|word| word.to_string());
+            clearer(Self::try_parse_from(words).err().unwrap_or(error))
+        })
     }
 
     /// How often `-v` was given.
@@ -80,7 +92,7 @@ impl Cli {
 }
 
 /// The error in better words where clap can't know what was meant.
-pub(crate) fn clearer(error: clap::Error) -> clap::Error {
+fn clearer(error: clap::Error) -> clap::Error {
     // What is no flag and no flag's value.
     let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;

@@ -782,7 +782,6 @@ mod tests {
     use dropwatch_common::group::by;
 
     use super::*;
-    use crate::cli;
 
     fn config(arguments: &[&str]) -> Result<Config> {
         let cli = Cli::try_parse_from(["dropwatch"].iter().chain(arguments))?;
@@ -807,11 +806,22 @@ mod tests {
             (&["--stack", "x"], "the subcommand 'x' cannot be used"),
             (&["sumary"], "'summary'"),
         ] {
-            let error = Cli::try_parse_from(["dropwatch"].iter().chain(arguments)).unwrap_err();
-            let error = cli::clearer(error);
+            let words = ["dropwatch"].iter().chain(arguments);
+            let words: Vec<_> = words.map(Into::into).collect();
+            let error = Cli::parse_plainly(&words).unwrap_err();
             assert_eq!(error.exit_code(), 2);
             let error = error.to_string();
             assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+        // What others have named.
+        for word in ["--\x1b[31m\u{202e}x", "\x1b]0;x\x07", "--buffer=\nx\r"] {
+            let error = Cli::parse_plainly(&["dropwatch", word].map(Into::into)).unwrap_err();
+            let error = error.render().to_string();
+            let raw = ["\x1b", "\u{202e}", "\x07", "\r", "\nx"];
+            assert!(
+                error.contains('\\') && raw.iter().all(|it| !error.contains(it)),
+                "{error:?}"
+            );
         }
         // Whatever name it is called by.
         let error = Cli::try_parse_from(["/tmp/other", "summary", "--foo"]).unwrap_err();

@@ -20,16 +20,13 @@ use rustix::{
     io::Errno,
 };
 
-use crate::config::Rotation;
+use crate::{config::Rotation, format::is_pcapng, recording};
 
 /// Packets hold what others have sent: nobody else reads them.
 const MODE: u32 = 0o600;
 
 /// The last number; what has more digits is somebody's date.
 const MAX_NUMBER: u64 = 9_999_999;
-
-/// What files begin with: a section of pcapng (its block type), or of a recording.
-const HEADS: [&[u8]; 2] = [b"\x0a\x0d\x0d\x0a", b"\x89DWR"];
 
 /// A file, whatever its names are: its device and its inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,8 +249,9 @@ fn number_in(full: &[u8], name: &[u8]) -> Option<u64> {
 /// Whether a file begins as those that `--write` makes, or is empty: others are not ours to remove.
 fn is_capture(path: &Path) -> bool {
     let mut head = Vec::new();
-    let read = open_to_look(path).and_then(|file| file.take(4).read_to_end(&mut head));
-    read.is_ok_and(|count| count == 0 || HEADS.contains(&&*head))
+    let len = recording::MAGIC.len() as u64;
+    let read = open_to_look(path).and_then(|file| file.take(len).read_to_end(&mut head));
+    read.is_ok_and(|count| count == 0 || is_pcapng(&head) || head.starts_with(&recording::MAGIC))
 }
 
 /// Opens a file to read it, and no link, and without waiting for anybody.

@@ -195,6 +195,11 @@ impl PcapngFormat {
     }
 }
 
+/// Whether a file of pcapng begins with these bytes, as [`PcapngFormat`] writes it.
+pub(crate) fn is_pcapng(head: &[u8]) -> bool {
+    head.starts_with(&SECTION_HEADER.to_le_bytes())
+}
+
 impl Format for PcapngFormat {
     /// Begins a section.
     fn write_head(&mut self, out: &mut Vec<u8>) {

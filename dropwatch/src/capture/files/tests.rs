@@ -111,7 +111,11 @@ fn another_run_goes_on_and_removes_only_what_has_our_names() {
         fs::write(folder.path().join(name), name).unwrap();
     }
     fs::write(folder.path().join("drops.7"), b"\x0a\x0d\x0d\x0a and so on").unwrap();
-    fs::write(folder.path().join("drops.12"), b"\x89DWR and so on").unwrap();
+    fs::write(
+        folder.path().join("drops.12"),
+        b"\x89DWR\r\n\x1a\n and so on",
+    )
+    .unwrap();
     symlink("target", folder.path().join("drops.20")).unwrap();
     let files = Files::create(&path, rotation(4096, Some(3)), &[]).unwrap();
     assert_eq!(files.full.last, 21);
@@ -139,7 +143,7 @@ fn one_file_can_be_all_that_is_kept() {
 
 #[test]
 fn what_is_read_is_left_alone() {
-    const RECORDED: &[u8] = b"\x89DWR and so on";
+    const RECORDED: &[u8] = b"\x89DWR\r\n\x1a\n and so on";
     let folder = folder();
     let [path, full] = ["drops", "drops.3"].map(|name| folder.path().join(name));
     for input in [&path, &full] {
