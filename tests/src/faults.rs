@@ -7,6 +7,7 @@ mod host;
 mod life;
 mod missing;
 mod names;
+mod verifier;
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -77,6 +78,7 @@ pub static FAULTS: &[Fault] = &[
     anywhere("full_disk", missing::full_disk),
     anywhere("links_and_pipes", missing::links_and_pipes),
     anywhere("low_memlock", host::low_memlock),
+    anywhere("verifier_margin", verifier::margin),
     own_machine("memory_64_mb", host::memory_limit),
     own_machine("processor_offline_ring", |stage| {
         host::processor_offline(stage, "ring")
@@ -168,10 +170,9 @@ impl Stage<'_> {
 }
 
 fn watching(command: &mut Command, world: &World, flags: &[&str]) {
-    command
-        .arg("--netns")
-        .arg(world.subject.inode().to_string());
-    command.args(flags);
+    // Behind the name of a command.
+    command.args(flags).arg("--netns");
+    command.arg(world.subject.inode().to_string());
 }
 
 /// A world in which datagrams to port 9 are dropped while their sender is on the processor.

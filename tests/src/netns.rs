@@ -96,7 +96,12 @@ pub struct NamedNetns {
 impl NamedNetns {
     /// Names `netns` by its inode, for that is free.
     pub fn new(netns: &Netns) -> Result<Self> {
-        let name = format!("dwt-{}", netns.inode());
+        Self::beginning(netns, "dwt")
+    }
+
+    /// Names it so, and by its inode.
+    pub fn beginning(netns: &Netns, begin: &str) -> Result<Self> {
+        let name = format!("{begin}-{}", netns.inode());
         let path = Path::new(NAMED).join(&name);
         fs::create_dir_all(NAMED).with_context(|| format!("making {NAMED}"))?;
         File::create(&path).with_context(|| format!("creating {}", path.display()))?;

@@ -15,7 +15,6 @@ mod summaries;
 mod terminal;
 mod top_checks;
 mod top_demo;
-mod verifier;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -62,7 +61,6 @@ fn main() -> ExitCode {
             .chain(places::ALL)
             .chain(recordings::ALL)
             .chain(top_checks::ALL)
-            .chain(verifier::ALL)
             .chain(doctor::ALL)
             .chain(counters::ALL)
             .chain(fleet::ALL)

@@ -5,6 +5,7 @@ use std::{fs, path::Path, thread, time::Duration};
 use anyhow::{Result, ensure};
 use dropwatch_tests::{
     dropwatch::Dropwatch,
+    netns::NamedNetns,
     run::Outcome,
     tmux::{PROMPT, Tmux},
     traffic::{self, v4},
@@ -24,7 +25,8 @@ pub(crate) const ALL: &[(&str, Check)] = &[
     ("terminal/hostile_names", hostile_names),
 ];
 
-/// A color, a way to write backwards, the end of a line: what a process or an interface may be called.
+/// A color, a way to write backwards, the end of a line: what a process, an interface or a
+/// namespace may be called.
 const HOSTILE: &str = "a\u{1b}[31m\u{202e}\nb";
 
 const SOON: Duration = Duration::from_secs(20);
@@ -61,12 +63,14 @@ fn hostile_names(path: &Path) -> Result<Outcome> {
         run_command(&format!("ip link set '{interface}' up"))
     })?;
     let netns = drops.netns();
+    let _name = NamedNetns::beginning(drops.namespace(), HOSTILE)?;
     for flags in [
         &["--fields", "all"][..],
         &["--output", "json"],
         &["--counters", "--no-stack"],
         &["summary", "--by", "reason,comm,if"],
-        &["summary", "--by", "comm,if", "--output", "json"],
+        &["summary", "--by", "netns,comm"],
+        &["summary", "--by", "comm,netns", "--output", "json"],
         &["summary", "--by", "stack", "--output", "folded"],
         &["summary", "--by", "stack", "--output", "svg"],
     ] {
