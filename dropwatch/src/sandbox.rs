@@ -3,7 +3,7 @@
 //!
 //! Capabilities are given up first, then a seccomp filter refuses what nobody needs to follow
 //! drops: starting programs, changing files, namespaces, mounts, modules, clocks or other
-//! processes, and loading more eBPF. It lists what is refused, not what is allowed: a library that
+//! processes, asking others' services by a socket on this host, and loading more eBPF. It lists what is refused, not what is allowed: a library that
 //! makes a new, harmless system call must not end a run. Landlock would be another way for files,
 //! but a process under Landlock may not look at the descriptors of others
 //! (`hook_ptrace_access_check` in the kernel's `security/landlock/task.c`), by which `owner=` is
@@ -12,7 +12,7 @@
 use std::{collections::BTreeMap, env::consts::ARCH, io::Error};
 
 use anyhow::{Context as _, Result};
-use libc::{EPERM, O_ACCMODE, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, c_long};
+use libc::{ENOSYS, EPERM, O_ACCMODE, O_CREAT, O_RDWR, O_TRUNC, O_WRONLY, c_int, c_long};
 use rustix::{
     process::getpid,
     thread::{
@@ -159,6 +159,24 @@ const TO_PROCESSES: &[c_long] = &[
     libc::SYS_sched_setscheduler,
 ];
 
+/// The flags of `clone` that make namespaces (`include/uapi/linux/sched.h`); the one for time is
+/// of other calls only.
+const NAMESPACES: &[c_int] = &[
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+
+/// Requests of `ioctl` that type into a terminal, as if its user did.
+const TYPING: &[u64] = &[libc::TIOCSTI, TIOCLINUX];
+
+// `include/uapi/asm-generic/ioctls.h`
+const TIOCLINUX: u64 = 0x541c;
+
 /// What a run needs beyond following drops.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Needs {
@@ -191,7 +209,7 @@ pub(crate) fn enter(needs: Needs) -> Result<()> {
 }
 
 fn is_missing(error: &Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL))
+    matches!(error.raw_os_error(), Some(ENOSYS | libc::EINVAL))
 }
 
 fn give_up_capabilities(needs: Needs) -> Result<()> {
@@ -245,13 +263,19 @@ fn filter(needs: Needs) -> Result<BpfProgram> {
     for &call in TO_PROCESSES {
         rules.insert(call, vec![other_processes()?]);
     }
+    let making = |flag: &c_int| with_bits(0, *flag, *flag);
+    rules.insert(libc::SYS_clone, any_of(NAMESPACES, making)?);
+    rules.insert(libc::SYS_ioctl, any_of(TYPING, |request| is(1, *request))?);
+    // What answers there would do for root what this may not.
+    let is_local = |family: &c_int| is(0, *family as u64);
+    rules.insert(libc::SYS_socket, any_of(&[libc::AF_UNIX], is_local)?);
     let filter = SeccompFilter::new(
         rules,
         SeccompAction::Allow,
         SeccompAction::Errno(EPERM as u32),
         ARCH.try_into()?,
     )?;
-    let mut program = refuse_second_numbers();
+    let mut program = refuse_by_number();
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
 }
@@ -261,11 +285,13 @@ fn filter(needs: Needs) -> Result<BpfProgram> {
 #[cfg(target_arch = "x86_64")]
 const X32_SYSCALL_BIT: u32 = 0x4000_0000;
 
-/// Instructions that refuse the second number that each system call has on x86-64, for the x32 ABI;
-/// the rules know the first.
-#[cfg(target_arch = "x86_64")]
-fn refuse_second_numbers() -> BpfProgram {
-    use libc::{BPF_ABS, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ERRNO};
+/// Instructions that answer what the rules can't.
+///
+/// What `clone3` makes is in memory, which no filter sees: it is said to be missing, and the C
+/// library takes `clone`. On x86-64 each system call has a second number, for the x32 ABI, and the
+/// rules know the first.
+fn refuse_by_number() -> BpfProgram {
+    use libc::{BPF_ABS, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
     use seccompiler::sock_filter;
 
     let instruction = |code: u32, jf, k| sock_filter {
@@ -274,35 +300,48 @@ fn refuse_second_numbers() -> BpfProgram {
         jf,
         k,
     };
-    vec![
-        // The number is what `struct seccomp_data` begins with.
-        instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0),
-        instruction(BPF_JMP | BPF_JGE | BPF_K, 1, X32_SYSCALL_BIT),
-        instruction(BPF_RET | BPF_K, 0, SECCOMP_RET_ERRNO | EPERM as u32),
-    ]
-}
-
-/// Other architectures have one number for each system call.
-#[cfg(not(target_arch = "x86_64"))]
-fn refuse_second_numbers() -> BpfProgram {
-    BpfProgram::new()
+    let answer_if = |comparison, number, errno: c_int| {
+        let answer = libc::SECCOMP_RET_ERRNO | errno as u32;
+        [
+            instruction(BPF_JMP | comparison | BPF_K, 1, number),
+            instruction(BPF_RET | BPF_K, 0, answer),
+        ]
+    };
+    // The number is what `struct seccomp_data` begins with.
+    let mut program = vec![instruction(BPF_LD | BPF_W | BPF_ABS, 0, 0)];
+    program.extend(answer_if(BPF_JEQ, libc::SYS_clone3 as u32, ENOSYS));
+    #[cfg(target_arch = "x86_64")]
+    program.extend(answer_if(BPF_JGE, X32_SYSCALL_BIT, EPERM));
+    program
 }
 
 /// Any of the flags with which a file is made or changed, in the argument `flags`.
 fn opening_to_write(flags: u8) -> Result<Vec<SeccompRule>> {
-    let with = |mask, value| {
-        let condition = condition(flags, SeccompCmpOp::MaskedEq(mask as u64), value as u64)?;
-        Ok(SeccompRule::new(vec![condition])?)
-    };
-    [
+    let changing = [
         (O_ACCMODE, O_WRONLY),
         (O_ACCMODE, O_RDWR),
         (O_CREAT, O_CREAT),
         (O_TRUNC, O_TRUNC),
-    ]
-    .into_iter()
-    .map(|(mask, value)| with(mask, value))
-    .collect()
+    ];
+    any_of(&changing, |(mask, value)| with_bits(flags, *mask, *value))
+}
+
+/// A rule for each: a call that any of them fits is refused.
+fn any_of<T>(
+    all: &[T],
+    condition: impl Fn(&T) -> Result<SeccompCondition>,
+) -> Result<Vec<SeccompRule>> {
+    let rule = |one| Ok(SeccompRule::new(vec![condition(one)?])?);
+    all.iter().map(rule).collect()
+}
+
+fn with_bits(argument: u8, mask: c_int, value: c_int) -> Result<SeccompCondition> {
+    let operator = SeccompCmpOp::MaskedEq(mask as u64);
+    condition(argument, operator, value as u64)
+}
+
+fn is(argument: u8, value: u64) -> Result<SeccompCondition> {
+    condition(argument, SeccompCmpOp::Eq, value)
 }
 
 /// Neither this process nor its group, which Ctrl-Z in the live view stops.
@@ -328,6 +367,8 @@ mod tests {
     use std::{
         fs::{self, File, OpenOptions},
         io,
+        net::UdpSocket,
+        os::unix::net::UnixDatagram,
         process::Command,
         thread,
         time::SystemTime,
@@ -344,12 +385,11 @@ mod tests {
         result.is_err_and(|error| error.raw_os_error() == Some(EPERM))
     }
 
-    #[cfg(target_arch = "x86_64")]
-    #[allow(unsafe_code, reason = "no safe function has this number")]
-    fn second_number_of_getpid() -> io::Result<()> {
-        let number = libc::SYS_getpid | c_long::from(X32_SYSCALL_BIT);
-        // SAFETY: it takes nothing, and gives a number back.
-        let result = unsafe { libc::syscall(number) };
+    /// A system call with one argument; all others are 0.
+    #[allow(unsafe_code, reason = "no safe function has these numbers")]
+    fn call(number: c_long, argument: c_int) -> io::Result<()> {
+        // SAFETY: none of those below does anything to memory with these arguments.
+        let result = unsafe { libc::syscall(number, argument, 0, 0, 0, 0) };
         if result < 0 {
             return Err(Error::last_os_error());
         }
@@ -384,7 +424,17 @@ mod tests {
             assert!(is_refused(limit(other).map_err(Into::into)));
             limit(getpid()).unwrap();
             #[cfg(target_arch = "x86_64")]
-            assert!(is_refused(second_number_of_getpid()));
+            assert!(is_refused(call(
+                libc::SYS_getpid | c_long::from(X32_SYSCALL_BIT),
+                0
+            )));
+            // The kernel itself says that they are wrong together (EINVAL).
+            let flags = libc::CLONE_NEWNS | libc::CLONE_FS;
+            assert!(is_refused(call(libc::SYS_clone, flags)));
+            let missing = call(libc::SYS_clone3, 0).unwrap_err();
+            assert_eq!(missing.raw_os_error(), Some(ENOSYS));
+            assert!(is_refused(UnixDatagram::unbound()));
+            UdpSocket::bind(("127.0.0.1", 0)).unwrap();
             thread::spawn(|| ()).join().unwrap();
         };
         let result = thread::scope(|scope| scope.spawn(restricted).join());

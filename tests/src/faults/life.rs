@@ -253,8 +253,7 @@ pub(super) fn short_lived(stage: &Stage<'_>) -> Result<Outcome> {
         };
         let owner = line.get("owner").unwrap_or_default();
         ensure!(
-            line.get("pid") == Some(&pid.to_string())
-                && (owner == "-" || owner.ends_with(&format!("[{pid}]"))),
+            line.get("pid") == Some(&pid.to_string()) && owner.ends_with(&format!("[{pid}]")),
             "process {pid} sent it: {line:?}"
         );
     }

@@ -18,6 +18,8 @@ use crate::checks::{Check, Drops, wait_until};
 pub(crate) const ALL: &[(&str, Check)] = &[
     ("privileges/lines", lines),
     ("privileges/summary", summary),
+    ("privileges/counters", counters),
+    ("privileges/rotation", rotation),
     ("privileges/without_root", without_root),
     ("privileges/file_capabilities", file_capabilities),
     (
@@ -29,8 +31,10 @@ pub(crate) const ALL: &[(&str, Check)] = &[
 ];
 
 /// Numbers of capabilities, `include/uapi/linux/capability.h`.
+const DAC_OVERRIDE: u32 = 1;
 const DAC_READ_SEARCH: u32 = 2;
 const SYS_PTRACE: u32 = 19;
+const SYS_ADMIN: u32 = 21;
 const SYSLOG: u32 = 34;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
@@ -45,7 +49,7 @@ fn lines(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
     let mut dropwatch = Dropwatch::spawn_command(drops.watched_by(path))?;
     dropwatch.wait_ready()?;
-    gives_up(&dropwatch)?;
+    gives_up(&dropwatch, KEPT)?;
     still_works(&drops, dropwatch)
 }
 
@@ -53,12 +57,38 @@ fn summary(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
     let mut dropwatch = drops.summary(path, &["--by", "owner,netns,stack"])?;
     dropwatch.wait_ready()?;
-    gives_up(&dropwatch)?;
+    gives_up(&dropwatch, KEPT)?;
     drops.make(7)?;
     let ended = dropwatch.stop()?;
     ended.expect_status(0)?;
     ensure!(ended.counted()? == 7, "{}", ended.stderr);
     Ok(Outcome::Passed)
+}
+
+/// What reads counters in other namespaces keeps the right to enter them.
+fn counters(path: &Path) -> Result<Outcome> {
+    with_a_right_more(path, &["--counters"], SYS_ADMIN)
+}
+
+/// What makes files while it runs keeps the right to make them in anybody's folder.
+fn rotation(path: &Path) -> Result<Outcome> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("drops.dwr").display().to_string();
+    with_a_right_more(path, &["--write", &file, "--rotate", "1MB"], DAC_OVERRIDE)
+}
+
+fn with_a_right_more(path: &Path, flags: &[&str], capability: u32) -> Result<Outcome> {
+    let drops = Drops::new()?;
+    let mut command = drops.watched_by(path);
+    command.args(flags);
+    let mut dropwatch = Dropwatch::spawn_command(command)?;
+    dropwatch.wait_ready()?;
+    gives_up(&dropwatch, KEPT | 1 << capability)?;
+    ensure!(
+        !holds_only(&dropwatch, KEPT),
+        "it has given up capability {capability}, which it needs for {flags:?}"
+    );
+    still_works(&drops, dropwatch)
 }
 
 /// A program of another user, with capabilities in place of root.
@@ -69,7 +99,7 @@ fn without_root(path: &Path) -> Result<Outcome> {
     command.args(drops.filter());
     let mut dropwatch = Dropwatch::spawn_command(command)?;
     dropwatch.wait_ready()?;
-    gives_up(&dropwatch)?;
+    gives_up(&dropwatch, KEPT)?;
     still_works(&drops, dropwatch)
 }
 
@@ -118,7 +148,7 @@ fn with_file_capabilities(
         .args(drops.filter());
     let mut dropwatch = Dropwatch::spawn_command(command)?;
     dropwatch.wait_ready()?;
-    gives_up(&dropwatch)?;
+    gives_up(&dropwatch, KEPT)?;
     Ok((drops, dir, dropwatch))
 }
 
@@ -142,6 +172,7 @@ fn serve_is_local(path: &Path) -> Result<Outcome> {
     let netns = drops.netns();
     let mut dropwatch = drops.within(|| Dropwatch::spawn(path, &["serve", "--netns", &netns]))?;
     dropwatch.wait_ready()?;
+    gives_up(&dropwatch, KEPT)?;
     let mut listening = Vec::new();
     for table in ["tcp", "tcp6", "udp", "udp6"] {
         let path = format!("/proc/{}/net/{table}", dropwatch.pid());
@@ -195,18 +226,17 @@ fn as_nobody(path: &Path, capabilities: &str) -> Command {
 }
 
 /// Waits until all threads have given up what they don't need.
-fn gives_up(dropwatch: &Dropwatch) -> Result<()> {
-    let tasks = PathBuf::from(format!("/proc/{}/task", dropwatch.pid()));
-    wait_until(|| {
-        let Ok(tasks) = fs::read_dir(&tasks) else {
-            return false;
-        };
-        tasks.flatten().all(|task| has_given_up(&task.path()))
-    })
-    .context("it holds more than it needs")
+fn gives_up(dropwatch: &Dropwatch, kept: u64) -> Result<()> {
+    wait_until(|| holds_only(dropwatch, kept)).context("it holds more than it needs")
 }
 
-fn has_given_up(task: &Path) -> bool {
+/// Whether all threads have no more capabilities than these, and can gain none.
+fn holds_only(dropwatch: &Dropwatch, kept: u64) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", dropwatch.pid()));
+    tasks.is_ok_and(|tasks| tasks.flatten().all(|task| has_given_up(&task.path(), kept)))
+}
+
+fn has_given_up(task: &Path, kept: u64) -> bool {
     // A thread that is gone holds nothing.
     let status = fs::read_to_string(task.join("status")).unwrap_or_default();
     let fields: HashMap<&str, &str> = status
@@ -215,7 +245,7 @@ fn has_given_up(task: &Path) -> bool {
         .map(|(name, value)| (name, value.trim()))
         .collect();
     let held = |set: &str| u64::from_str_radix(fields.get(set)?, 16).ok();
-    let is_least = |set| held(set).is_none_or(|held| held & !KEPT == 0);
+    let is_least = |set| held(set).is_none_or(|held| held & !kept == 0);
     let sets = ["CapInh", "CapPrm", "CapEff", "CapAmb"];
     sets.into_iter().all(is_least)
         && fields.get("NoNewPrivs").is_none_or(|it| *it == "1")
