@@ -119,11 +119,9 @@ impl System {
     /// Code of [`SOCKET_RECEIVE_FUNCTIONS`].
     pub(crate) fn socket_receive_functions(&mut self) -> Vec<Range> {
         let symbols = self.symbols.get();
-        let names = SOCKET_RECEIVE_FUNCTIONS.iter();
-        names
-            .flat_map(|name| symbols.functions_matching(name))
-            .map(|code| Range::of_code(RangeKind::SocketReceive, &code))
-            .collect()
+        let code = symbols.functions_matching_any(&SOCKET_RECEIVE_FUNCTIONS);
+        let range = |code| Range::of_code(RangeKind::SocketReceive, code);
+        code.iter().map(range).collect()
     }
 
     /// Code of those of [`MAY_BE_SPLIT`] that are split.
