@@ -21,7 +21,7 @@ use crate::{
     dropwatch::{Account, Dropwatch, Ended},
     line::Line,
     netns::THREAD_NAME,
-    owners::{OWNER_WITHIN, holder},
+    owners::OWNER_WITHIN,
     run::{SET_UP, Way},
     scenario::{OUTPUT_DROP, local},
     stand_in::SenderProcess,
@@ -447,13 +447,13 @@ fn send_at_once(sockets: usize, packets: usize) -> Result<u64> {
 /// takes. Only the latter count.
 fn send_to_full_receiver(_sockets: usize, packets: usize) -> Result<u64> {
     let receiver = traffic::small_receiver(local(9114))?;
-    // A new socket is known from the next scan on: drops of another process's new one cause it.
-    let other = traffic::small_receiver(local(9115))?;
-    let _holder = holder(&other)?;
-    drop(other);
-    // A drop does not start a scan soon after another: they come for as long as that may take.
+    // A new socket is known from the next scan on. Drops of a socket that nobody knows cause one, but
+    // not soon after another: they come for as long as that may take. The socket was never this
+    // process's, which a scan could have seen.
+    let mut other = SenderProcess::start(local(9115), local(9), 0, true, None)?;
+    other.send()?;
     for _ in 0..ROUNDS {
-        SenderProcess::start(local(41_002), local(9115), packets / ROUNDS, false, None)?.send()?;
+        SenderProcess::start(local(41_002), local(9115), packets, false, None)?.send()?;
         thread::sleep(OWNER_WITHIN / ROUNDS as u32);
     }
     for (source, destination) in [(local(41_000), local(9)), (local(41_001), local(9114))] {

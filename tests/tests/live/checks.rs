@@ -189,7 +189,9 @@ fn ends_while_starting(path: &Path) -> Result<Outcome> {
     let dir = tempfile::tempdir().context("making a folder")?;
     let pipe = dir.path().join("btf");
     run_command(&format!("mkfifo {}", pipe.display()))?;
-    let mut command = Command::new(path);
+    // This test may have been started in the background of a shell, which ignores the signal.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(path);
     command.arg("--kernel-btf").arg(pipe);
     let mut dropwatch = Dropwatch::spawn_command(command)?;
     thread::sleep(Duration::from_millis(500));
