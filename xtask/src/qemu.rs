@@ -197,7 +197,7 @@ fn command(cpus: u32, kernel: &Installed, initramfs: &Path, out: Option<&Path>) 
         .arg(kernel.image())
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", &format!("console={console} quiet panic=-1")]);
+        .args(["-append", &format!("console={console} quiet panic=-1 oops=panic")]);
     qemu
 }
 
