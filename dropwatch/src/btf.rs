@@ -255,7 +255,8 @@ impl Btf {
         (proto.kind == Kind::FuncProto).then(|| self.args_of(&proto))
     }
 
-    /// The enumerators of an enum, or of a typedef of one, in the order of declaration.
+    /// The enumerators of an enum, or of a typedef of one, in the order of declaration; those whose
+    /// name is no [`Btf::word`] are left out.
     pub fn enum_values(&self, name: &str) -> Option<Vec<Enumerator>> {
         self.named(name)
             .filter_map(|id| self.get(self.resolve(id).ok()?).ok())
@@ -293,13 +294,21 @@ impl Btf {
         }
     }
 
-    /// The string at this offset; `None` if it is out of range or not UTF-8.
+    /// The string at this offset; `None` if it is out of range or not printable ASCII. Kernels have
+    /// no others, and what is in a file that somebody gives must control no terminal.
     pub fn string(&self, offset: u32) -> Option<&str> {
         let bytes = match (offset.checked_sub(self.own.first_string), &self.base) {
             (Some(offset), _) => self.own.string(offset)?,
             (None, base) => base.as_ref()?.string(offset)?,
         };
-        std::str::from_utf8(bytes).ok()
+        let is_printable = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        std::str::from_utf8(bytes).ok().filter(is_printable)
+    }
+
+    /// The same, `None` also if it holds a space: names in C have none, but for those of integers, and
+    /// what lines show must be one token.
+    pub fn word(&self, offset: u32) -> Option<&str> {
+        self.string(offset).filter(|text| !text.contains(' '))
     }
 
     fn get(&self, id: u32) -> Result<RawType<'_>> {
@@ -384,7 +393,7 @@ impl Btf {
         for member in t.members() {
             let at = self.string(member.name).with_context(|| {
                 let path = self.own.path.display();
-                format!("{path}: the name of a member of type {id} is out of range")
+                format!("{path}: the name of a member of type {id} is no text")
             })?;
             if at == name {
                 return Ok(Some(Found {
@@ -489,7 +498,7 @@ impl Btf {
     fn enumerators_of(&self, t: &RawType<'_>) -> Vec<Enumerator> {
         t.enumerators()
             .filter_map(|(name, value)| {
-                let name = self.string(name)?.to_owned();
+                let name = self.word(name)?.to_owned();
                 Some(Enumerator { name, value })
             })
             .collect()

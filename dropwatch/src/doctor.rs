@@ -31,7 +31,9 @@ use crate::{
         reason::{BTF_FOLDER, ReasonNames},
         symbol::{KALLSYMS, MODULES, Symbols},
     },
-    output, preflight,
+    format,
+    output::{self, Plain},
+    preflight,
 };
 
 /// Version of the JSON object; a member that changes its meaning gets another one.
@@ -309,9 +311,10 @@ impl Report {
         let mut text = String::new();
         for Named { name, finding } in &self.checks {
             let verdict = verdict_column(finding.verdict);
-            writeln!(text, "{name:<17} {verdict} {}", finding.found)?;
+            // Errors name files, for one.
+            writeln!(text, "{name:<17} {verdict} {}", Plain(&finding.found))?;
             if let Some(remedy) = &finding.remedy {
-                writeln!(text, "{:<17} {:<8} {remedy}", "", "remedy:")?;
+                writeln!(text, "{:<17} {:<8} {}", "", "remedy:", Plain(remedy))?;
             }
         }
         for field in &self.fields {
@@ -319,7 +322,7 @@ impl Report {
             let line = format!(
                 "{name:<17} {} {}",
                 column(field.available.word(), field.available.paint(palette)),
-                field.why.as_deref().unwrap_or_default()
+                Plain(field.why.as_deref().unwrap_or_default())
             );
             writeln!(text, "{}", line.trim_end())?;
         }
@@ -330,6 +333,12 @@ impl Report {
         };
         writeln!(text, "{:<17} {} {says}", "result", verdict_column(verdict))?;
         Ok(text)
+    }
+
+    /// One object, on several lines.
+    fn json(&self) -> Result<String> {
+        let object = serde_json::to_string_pretty(self).context("writing the report")?;
+        Ok(format::ascii_json(&object) + "\n")
     }
 }
 
@@ -348,10 +357,7 @@ pub fn run(config: &Config, format: ReportFormat) -> Result<bool> {
     report.checks.insert(before_the_last, counters);
     let text = match format {
         ReportFormat::Text => report.text(Palette::new(color::is_wanted()))?,
-        ReportFormat::Json => {
-            let object = serde_json::to_string_pretty(&report).context("writing the report")?;
-            format!("{object}\n")
-        }
+        ReportFormat::Json => report.json()?,
     };
     output::print(&text)?;
     Ok(report.can_run)

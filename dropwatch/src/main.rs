@@ -1,7 +1,7 @@
 //! The program: parse, run, exit status.
 #![deny(unsafe_code)]
 
-use std::{io::Write as _, process::ExitCode};
+use std::{env, ffi::OsStr, io::Write as _, process::ExitCode};
 
 use anyhow::Result;
 use dropwatch::{
@@ -97,13 +97,7 @@ fn run(config: &Config) -> Result<ExitCode> {
 }
 
 fn fail(error: &anyhow::Error, status: ExitCode) -> ExitCode {
-    if log::log_enabled!(log::Level::Debug) {
-        // With the verifier's log, which has many.
-        let text = format!("{error:#}");
-        text.lines().for_each(|line| output::say(&line));
-    } else {
-        output::say(&format_args!("{error:#}"));
-    }
+    output::say_error(error);
     status
 }
 
@@ -116,7 +110,10 @@ fn start_logging(verbose: u8) {
         1 => "warn,aya::sys=error,dropwatch=info,dropwatch_ebpf=debug",
         _ => "info,dropwatch=debug,dropwatch_ebpf=debug",
     };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
+    let given = env::var_os(env_logger::DEFAULT_FILTER_ENV);
+    let usable = given.as_deref().and_then(usable_filter);
+    env_logger::Builder::new()
+        .parse_filters(usable.unwrap_or(default))
         .format(|buffer, record| {
             let level = match record.level() {
                 log::Level::Error | log::Level::Warn => "warning: ",
@@ -127,4 +124,32 @@ fn start_logging(verbose: u8) {
         })
         .target(env_logger::Target::Pipe(Box::new(Stderr::open())))
         .init();
+    if given.is_some() && usable.is_none() {
+        log::warn!("RUST_LOG is ignored: it is not printable ASCII");
+    }
+}
+
+/// What `RUST_LOG` says, unless it could control a terminal: what makes no sense in it is printed by
+/// others, as it is.
+fn usable_filter(given: &OsStr) -> Option<&str> {
+    let is_printable = |text: &&str| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    given.to_str().filter(is_printable)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_of_messages_controls_no_terminal() {
+        for text in ["", "debug", "warn, dropwatch=info", "a=b=c"] {
+            assert_eq!(usable_filter(OsStr::new(text)), Some(text));
+        }
+        for text in ["a=b=\x1b[31m", "a=b=\nc", "a=\u{202e}", "a=\x7f"] {
+            assert_eq!(usable_filter(OsStr::new(text)), None, "{text:?}");
+        }
+        assert_eq!(usable_filter(OsStr::from_bytes(b"a=\x9b")), None);
+    }
 }

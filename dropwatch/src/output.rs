@@ -249,6 +249,24 @@ pub fn say(what: &impl fmt::Display) {
     drop(Stderr.write_all(format!("dropwatch: {}\n", Plain(what)).as_bytes()));
 }
 
+/// Says an error; with `-vv` in as many lines as it has, for the verifier's log has many.
+pub fn say_error(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    if log::log_enabled!(log::Level::Debug) {
+        error_lines(&text).for_each(|line| say(&line));
+    } else {
+        say(&text);
+    }
+}
+
+/// The lines of an error. All but the first are set in: what others have named makes no message of
+/// its own.
+fn error_lines(text: &str) -> impl Iterator<Item = String> {
+    let margins = std::iter::once("").chain(std::iter::repeat("  "));
+    let lines = margins.zip(text.lines());
+    lines.map(|(margin, line)| format!("{margin}{line}"))
+}
+
 /// Text with nothing in it that could control a terminal or begin another line: others choose names
 /// of files, namespaces and control groups. Quotes and backslashes stay as they are.
 pub struct Plain<T>(pub T);
@@ -338,6 +356,12 @@ mod tests {
         }
         let shown = said("/\u{1b}[31mX\u{202e}\n\u{9b}\u{2066}\r");
         assert_eq!(shown, r"/\u{1b}[31mX\u{202e}\n\u{9b}\u{2066}\r");
+    }
+
+    #[test]
+    fn an_error_is_one_message() {
+        let lines: Vec<_> = error_lines("creating /x\n9 seen = 9 printed: no").collect();
+        assert_eq!(lines, ["creating /x", "  9 seen = 9 printed: no"]);
     }
 
     #[test]

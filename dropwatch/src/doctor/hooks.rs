@@ -90,7 +90,7 @@ fn listing(btf: &Btf, root: &Path, config: &Config) -> Result<String> {
 /// What `part` takes of the names of all types of this kind, each once, sorted.
 fn names<'a>(btf: &'a Btf, kind: Kind, part: impl Fn(&'a str) -> Option<&'a str>) -> Vec<&'a str> {
     let types = btf.types().filter(|it| it.kind == kind);
-    let mut names: Vec<&str> = types.filter_map(|it| part(btf.string(it.name)?)).collect();
+    let mut names: Vec<&str> = types.filter_map(|it| part(btf.word(it.name)?)).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -121,8 +121,12 @@ mod tests {
     use crate::{cli::Cli, fixture};
 
     fn lines(kernel: &str, root: &Path) -> Vec<String> {
+        lines_of(&fixture::btf(kernel), root)
+    }
+
+    fn lines_of(btf: &Btf, root: &Path) -> Vec<String> {
         let config = Config::new(Cli::parse_from(["dropwatch"])).unwrap();
-        let text = listing(&fixture::btf(kernel), root, &config).unwrap();
+        let text = listing(btf, root, &config).unwrap();
         text.lines()
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
             .collect()
@@ -143,6 +147,18 @@ mod tests {
             assert!(lines.contains(&line), "{kernel}: {lines:#?}");
             let consume = "- tracepoint consume_skb (";
             assert!(lines.iter().any(|line| line.starts_with(consume)));
+        }
+    }
+
+    #[test]
+    fn names_that_no_kernel_has_are_left_out() {
+        let nowhere = tempfile::tempdir().unwrap();
+        let all = lines("6.12", nowhere.path()).len();
+        for name in ["kfree_skb_li\x1b[31m\nabc", "kfree_skb_li   (x: y)"] {
+            let btf = fixture::btf_with_renamed("6.12", "kfree_skb_list_reason", name);
+            let lines = lines_of(&btf, nowhere.path());
+            assert_eq!(lines.len(), all - 1, "{lines:#?}");
+            assert!(!lines.iter().any(|line| line.contains("kfree_skb_li")));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     config::{Config, View},
     decode::decode,
     format::{self, LineFormat, TextOptions, TimestampStyle},
+    output,
     packet::{Addresses, Part, Protocol},
     private_netns::PrivateNetns,
     record::DropRecord,
@@ -53,10 +54,16 @@ pub(super) fn run(machine: &Machine<'_>) -> Finding {
     let has_reasons = machine.reasons().is_some_and(|it| it.has_reasons());
     match see_drop(machine.config, &netns, has_reasons) {
         Ok(seen) => Finding::ok(seen),
-        Err(error) => Finding::fails(
-            format!("{error:#}"),
-            "report it, with all of this report and what `dropwatch doctor -vv` says",
-        ),
+        Err(error) => {
+            if log::log_enabled!(log::Level::Debug) {
+                // The report has each finding on one line.
+                output::say_error(&error);
+            }
+            Finding::fails(
+                format!("{error:#}"),
+                "report it, with all of this report and what `dropwatch doctor -vv` says",
+            )
+        }
     }
 }
 

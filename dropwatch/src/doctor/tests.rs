@@ -382,3 +382,28 @@ fn reports() {
         assert_eq!(verdict != "ok", check["remedy"].is_string(), "{check}");
     }
 }
+
+#[test]
+fn what_others_have_named_neither_controls_a_terminal_nor_makes_a_line() {
+    let (config, nowhere) = (config(&[]), root(&[]));
+    let mut machine = machine(&config, "6.1", nowhere.path());
+    machine.btf = Btf::load(Some(Path::new(
+        "/none\x1b[31m\u{202e}\x7f\nfield:reason forged",
+    )));
+    let report = pure_report(&machine);
+    let text = report.text(Palette::new(false)).unwrap();
+    let line = text.lines().find(|line| line.starts_with("btf ")).unwrap();
+    assert!(
+        line.contains(r"/none\u{1b}[31m\u{202e}\u{7f}\nfield:reason forged: "),
+        "{line}"
+    );
+    assert_eq!(text.matches("\nfield:reason ").count(), 1);
+
+    let json = report.json().unwrap();
+    assert!(
+        json.chars().all(|it| matches!(it, '\n' | ' '..='~')),
+        "{json}"
+    );
+    let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(read, serde_json::to_value(&report).unwrap());
+}

@@ -16,6 +16,7 @@ use super::{Summary, append};
 use crate::{
     account::Account,
     groups::{Counts, Dimension, hash},
+    output::Plain,
     record::DropTime,
 };
 
@@ -160,7 +161,7 @@ impl FlameGraph {
     }
 
     fn title(&self) -> String {
-        format!("Packets dropped by the kernel of {}", self.host)
+        format!("Packets dropped by the kernel of {}", Plain(&self.host))
     }
 }
 

@@ -7,6 +7,7 @@ pub(super) mod object;
 mod packet;
 pub(super) mod source;
 
+pub(crate) use self::object::ascii_json;
 use jiff::tz::TimeZone;
 
 use self::object::{

@@ -14,6 +14,7 @@ mod timestamp;
 pub use dimension::write_dimension;
 pub use folded::{FlameGraph, FoldedSummary};
 pub use json::JsonFormat;
+pub(crate) use json::ascii_json;
 pub(crate) use pcapng::is_pcapng;
 pub use pcapng::{Host, PcapngFormat, PcapngOptions};
 pub use places::{write_places, write_places_json};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fixture;
 
 fn folder(kernel: &str) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
@@ -76,6 +77,25 @@ fn reasons_without_a_name_are_numbers() {
     }
     assert_eq!(names("6.1").name(65_540), "65540");
     assert_eq!(names("5.10").name(2), "2");
+}
+
+#[test]
+fn names_that_no_kernel_has_are_numbers() {
+    let name = |to: &str| {
+        let to = format!("SKB_DROP_REASON_{to}");
+        let btf = fixture::btf_with_renamed("6.12", "SKB_DROP_REASON_UDP_CSUM", &to);
+        ReasonNames::new(&btf, &folder("6.12")).name(10).to_owned()
+    };
+    assert_eq!(name("UDP_SUMS"), "UDP_SUMS");
+    for hostile in [
+        "A at=f+0",
+        "A\nforged",
+        "A\x1b[31mBC",
+        "A\u{202e}BCDE",
+        "ABCDEFG\x7f",
+    ] {
+        assert_eq!(name(hostile), "10", "{hostile:?}");
+    }
 }
 
 #[test]

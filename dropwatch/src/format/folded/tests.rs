@@ -99,6 +99,20 @@ fn a_hostile_name_stays_one_frame() {
 }
 
 #[test]
+fn a_hostile_host_name_controls_nothing() {
+    let mut graph = FlameGraph::new(64, "a\x1b[31m\n\u{202e}<b>".to_owned());
+    let group = [(Dimension::At, "f+0x1"), (Dimension::Stack, "g+0x1")];
+    for groups in [&[][..], &[(1, Some(&group[..]))]] {
+        let svg = written(&mut graph, groups);
+        assert!(
+            svg.contains(r"kernel of a\u{1b}[31m\n\u{202e}&lt;b"),
+            "{svg}"
+        );
+        assert!(!svg.contains(['\x1b', '\u{202e}']));
+    }
+}
+
+#[test]
 fn the_picture_has_frames_colors_and_the_account() {
     let group = [
         (Dimension::Reason, "NO_SOCKET"),

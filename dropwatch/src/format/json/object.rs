@@ -189,6 +189,19 @@ fn is_plain(byte: u8) -> bool {
     (b' '..=b'~').contains(&byte) & (byte != b'"') & (byte != b'\\')
 }
 
+/// JSON by serde, escaped as that of this module: what is neither printable ASCII nor the end of a
+/// line is within strings alone.
+pub(crate) fn ascii_json(json: &str) -> String {
+    let mut out = Vec::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' | ' '..='~' => out.push(character as u8),
+            _ => write_character(character, &mut out),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn write_character(character: char, line: &mut Vec<u8>) {
     match u8::try_from(character) {
         Ok(byte) if is_plain(byte) => line.push(byte),
