@@ -268,6 +268,22 @@ fn a_users_cgroups_have_no_names_of_containers() {
 }
 
 #[test]
+fn the_hosts_containers_go_before_others_with_their_ids() {
+    let host = Host::new();
+    let web = host.cgroup(&docker("a"));
+    let copy = host.cgroup(&format!("{MANAGER}/docker-{}.scope", id("a")));
+    let rootless = host.cgroup(&format!("{MANAGER}/libpod-{}.scope", id("b")));
+    host.docker_name("a", "web");
+    let mut containers = host.containers();
+    let mut find = |wanted: &str| containers.find_container(wanted).unwrap().cgroups;
+    assert_eq!(find(&id("a")), [web]);
+    assert_eq!(find("aaaa"), [web]);
+    assert_eq!(find("bbbb"), [rootless]);
+    let copied = described(containers.describe(Some(copy), None));
+    assert_eq!(copied, "aaaaaaaaaaaa - user@1000.service/docker-A.scope");
+}
+
+#[test]
 fn a_container_that_is_started_later_is_found() {
     let host = Host::new();
     let mut containers = host.containers();
