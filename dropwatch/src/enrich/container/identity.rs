@@ -94,6 +94,9 @@ pub struct Identity {
     /// unit into another one: what lies in one is of its own making, a user's manager for the
     /// most part, and has its name in front: `user@1000.service/foot.scope`.
     pub unit: Option<Vec<u8>>,
+    /// Below the slice of a user other than root, or inside of a container: whoever that belongs
+    /// to can make any number of cgroups here, and call them what he likes.
+    pub(super) delegated: bool,
     /// Length of the path of the container's own cgroup.
     pub(super) container_end: usize,
     /// Length of the path of the pod's own cgroup.
@@ -136,6 +139,7 @@ pub fn identify(path: &[u8]) -> Identity {
     if above.is_supervisor {
         (found.container, found.container_end) = (None, 0);
     }
+    found.delegated = above.delegated;
     found
 }
 
@@ -156,7 +160,7 @@ struct Above<'a> {
     is_supervisor: bool,
     /// Below Amazon ECS's folder.
     ecs: bool,
-    /// Below the slice of a user other than root, or inside of a container.
+    /// As in [`Identity::delegated`].
     delegated: bool,
     /// The outermost unit inside of the innermost container.
     unit: Option<&'a [u8]>,
