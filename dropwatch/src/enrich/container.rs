@@ -153,6 +153,14 @@ impl Target {
         }
     }
 
+    /// Whether the host's own runtime made it.
+    fn is_the_hosts(&self) -> bool {
+        match self {
+            Self::Container(id) => !id.foreign,
+            Self::Pod(id) => !id.foreign,
+        }
+    }
+
     /// Length of the path of its own cgroup.
     fn path_len(&self, cgroup: &Cgroup) -> usize {
         match self {
@@ -490,7 +498,8 @@ pub(crate) fn is_id_prefix(text: &str) -> bool {
     text.len() >= MIN_ID_PREFIX && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The container or pod whose id begins with `prefix`.
+/// The container whose id begins with `prefix`. Anybody can give his own the id of one of the
+/// host's, so the host's go first.
 fn by_id(prefix: &str, known: &BTreeMap<Target, Option<Vec<u8>>>) -> Result<Vec<Target>> {
     if !is_id_prefix(prefix) {
         return Ok(Vec::new());
@@ -499,7 +508,10 @@ fn by_id(prefix: &str, known: &BTreeMap<Target, Option<Vec<u8>>>) -> Result<Vec<
         Target::Container(id) => id.has_digits() && id.id.starts_with(prefix.as_bytes()),
         Target::Pod(_) => false,
     };
-    let found: Vec<Target> = known.keys().filter(begins).cloned().collect();
+    let mut found: Vec<Target> = known.keys().filter(begins).cloned().collect();
+    if found.iter().any(Target::is_the_hosts) {
+        found.retain(Target::is_the_hosts);
+    }
     ensure!(
         found.len() <= 1,
         "'{prefix}' is the beginning of {} ids of containers, give more digits; {}",

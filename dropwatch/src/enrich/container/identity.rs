@@ -41,7 +41,8 @@ pub struct ContainerId {
     /// [`Runtime::Machine`].
     pub id: Vec<u8>,
     /// Not made by the host's own runtime but by one inside of another container or by that of
-    /// a user without privileges: the host's folders can't name it.
+    /// a user without privileges: the host's folders can't name it. Never of
+    /// [`Runtime::Lxc`] and [`Runtime::Machine`].
     pub foreign: bool,
 }
 
@@ -89,8 +90,13 @@ pub struct Identity {
     pub container: Option<ContainerId>,
     /// The innermost pod.
     pub pod: Option<PodId>,
-    /// The innermost systemd unit (service or scope), as `systemctl` prints it.
+    /// The innermost systemd unit (service or scope), as `systemctl` prints it. systemd puts no
+    /// unit into another one: what lies in one is of its own making, a user's manager for the
+    /// most part, and has its name in front: `user@1000.service/foot.scope`.
     pub unit: Option<Vec<u8>>,
+    /// Below the slice of a user other than root, or inside of a container: whoever that belongs
+    /// to can make any number of cgroups here, and call them what he likes.
+    pub(super) delegated: bool,
     /// Length of the path of the container's own cgroup.
     pub(super) container_end: usize,
     /// Length of the path of the pod's own cgroup.
@@ -109,35 +115,31 @@ impl Identity {
 pub fn identify(path: &[u8]) -> Identity {
     let mut found = Identity::default();
     let mut above = Above::default();
-    // The container around the one that `found` holds, and the length of its path.
-    let mut outer = (None, 0);
     let mut end = 0;
     for component in path.split(|byte| *byte == b'/') {
         end += component.len();
         if let Some(uid) = pod_uid(component, &above) {
-            let foreign = above.user || found.container.is_some();
+            let foreign = above.delegated;
             found.pod = Some(PodId { uid, foreign });
             found.pod_end = end;
         }
-        if let Some((runtime, id)) = container(component, &above) {
-            let foreign = above.user || found.container.is_some();
-            let inner = ContainerId {
-                runtime,
-                id,
-                foreign,
-            };
-            outer = (found.container.replace(inner), found.container_end);
-            found.container_end = end;
-        } else if component == b"supervisor" && above.is_machine {
-            // nspawn itself, beside its `payload`.
-            (found.container, found.container_end) = std::mem::take(&mut outer);
-        }
         if is_unit(component) {
-            found.unit = Some(component.to_vec());
+            let names = above.unit.into_iter().chain([component]);
+            found.unit = Some(names.collect::<Vec<_>>().join(&b'/'));
+            above.unit.get_or_insert(component);
         }
-        above.descend(component);
+        let container = container(component, &above);
+        above.descend(component, container.as_ref());
+        if container.is_some() {
+            found.container = container;
+            found.container_end = end;
+        }
         end += 1;
     }
+    if above.is_supervisor {
+        (found.container, found.container_end) = (None, 0);
+    }
+    found.delegated = above.delegated;
     found
 }
 
@@ -154,21 +156,27 @@ struct Above<'a> {
     is_pod: bool,
     /// The component before is a machine's.
     is_machine: bool,
+    /// The component before is nspawn itself, beside the `payload` of its machine.
+    is_supervisor: bool,
     /// Below Amazon ECS's folder.
     ecs: bool,
-    /// Below the slice of a user other than root.
-    user: bool,
+    /// As in [`Identity::delegated`].
+    delegated: bool,
+    /// The outermost unit inside of the innermost container.
+    unit: Option<&'a [u8]>,
 }
 
 impl<'a> Above<'a> {
-    fn descend(&mut self, component: &'a [u8]) {
-        let is_pod = pod_uid(component, self).is_some();
-        let is_machine = machine(component, self).is_some();
-        self.is_pod = is_pod;
-        self.is_machine = is_machine;
+    fn descend(&mut self, component: &'a [u8], container: Option<&ContainerId>) {
+        self.is_pod = pod_uid(component, self).is_some();
+        self.is_supervisor = self.is_machine && component == b"supervisor";
+        self.is_machine = container.is_some_and(|it| it.runtime == Runtime::Machine);
         self.kubepods |= component == b"kubepods";
         self.ecs |= self.depth == 1 && component == b"ecs";
-        self.user |= is_user_slice(component);
+        self.delegated |= is_user_slice(component) || container.is_some();
+        if container.is_some() {
+            self.unit = None;
+        }
         self.parent = component;
         self.depth += 1;
     }
@@ -203,13 +211,21 @@ const PREFIXES: [(&[u8], Runtime, bool, bool); 6] = [
     (b"libpod-payload-", Runtime::Podman, false, true),
 ];
 
-/// The container that a component of the path names.
-fn container(component: &[u8], above: &Above<'_>) -> Option<(Runtime, Vec<u8>)> {
-    prefixed(component)
+/// The container that a component of the path names. None where anybody can make the cgroup and
+/// there is no id: the name would be one that he has made up.
+fn container(component: &[u8], above: &Above<'_>) -> Option<ContainerId> {
+    let (runtime, id) = prefixed(component)
         .or_else(|| mixed_drivers(component))
         .or_else(|| bare(component, above))
         .or_else(|| lxc(component, above))
-        .or_else(|| machine(component, above))
+        .or_else(|| machine(component, above))?;
+    let foreign = above.delegated;
+    let container = ContainerId {
+        runtime,
+        id,
+        foreign,
+    };
+    (container.has_digits() || !foreign).then_some(container)
 }
 
 fn prefixed(component: &[u8]) -> Option<(Runtime, Vec<u8>)> {

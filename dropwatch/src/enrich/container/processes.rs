@@ -22,10 +22,14 @@ const LIMIT: usize = 16 * 1024;
 /// The processes of a container, or of a pod's cgroup outside of its containers.
 pub(super) type Group = (Option<ContainerId>, Option<PodId>);
 
+/// Most containers that are told apart in one network namespace. A pod has a few; anybody may have
+/// a thousand processes, each in a cgroup that looks like another container's.
+const GROUPS_LIMIT: usize = 64;
+
 /// Who lives in a network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Residents {
-    /// Containers and pods, each once.
+    /// Containers and pods, each once, the first [`GROUPS_LIMIT`] of them.
     groups: Vec<Group>,
     /// Whether there are other processes.
     others: bool,
@@ -122,8 +126,11 @@ impl Processes {
 impl Residents {
     fn add(&mut self, group: Option<Group>) {
         match group {
-            Some(group) if !self.groups.contains(&group) => self.groups.push(group),
-            Some(_) => {}
+            Some(group) => {
+                if self.groups.len() < GROUPS_LIMIT && !self.groups.contains(&group) {
+                    self.groups.push(group);
+                }
+            }
             None => self.others = true,
         }
     }

@@ -240,6 +240,49 @@ fn matches_of_names_and_ids() {
     }
 }
 
+/// Where a user can make cgroups.
+const MANAGER: &str = "/user.slice/user-1000.slice/user@1000.service";
+
+#[test]
+fn a_users_cgroups_have_no_names_of_containers() {
+    let host = Host::new();
+    let web = host.cgroup("/lxc.payload.web");
+    let forged = format!("{MANAGER}/lxc.payload.web");
+    let forged = [forged, format!("{MANAGER}/machine.slice/machine-web.scope")];
+    let mut pids = 10..;
+    let forged = forged.map(|path| {
+        let pid = pids.next().unwrap();
+        host.process(pid, HOST + pid, &path);
+        host.cgroup(&path)
+    });
+    let mut containers = host.containers();
+    let found = ContainerMatch {
+        cgroups: vec![web],
+        count: 1,
+        ..ContainerMatch::default()
+    };
+    assert_eq!(containers.find_container("web").unwrap(), found);
+    let names = forged.map(|id| described(containers.describe(Some(id), None)));
+    assert_eq!(names[0], "- - user@1000.service");
+    assert_eq!(names[1], "- - user@1000.service/machine-web.scope");
+}
+
+#[test]
+fn the_hosts_containers_go_before_others_with_their_ids() {
+    let host = Host::new();
+    let web = host.cgroup(&docker("a"));
+    let copy = host.cgroup(&format!("{MANAGER}/docker-{}.scope", id("a")));
+    let rootless = host.cgroup(&format!("{MANAGER}/libpod-{}.scope", id("b")));
+    host.docker_name("a", "web");
+    let mut containers = host.containers();
+    let mut find = |wanted: &str| containers.find_container(wanted).unwrap().cgroups;
+    assert_eq!(find(&id("a")), [web]);
+    assert_eq!(find("aaaa"), [web]);
+    assert_eq!(find("bbbb"), [rootless]);
+    let copied = described(containers.describe(Some(copy), None));
+    assert_eq!(copied, "aaaaaaaaaaaa - user@1000.service/docker-A.scope");
+}
+
 #[test]
 fn a_container_that_is_started_later_is_found() {
     let host = Host::new();

@@ -6,6 +6,7 @@
 //! was once found to be stays right.
 
 use std::{
+    collections::VecDeque,
     ffi::OsString,
     fs::{self, DirEntry},
     os::unix::{
@@ -23,9 +24,20 @@ use super::{
     identity::{Identity, identify},
 };
 
-/// Most cgroups that are remembered; systemd makes some hundred, a full Kubernetes node some
-/// thousand.
-const LIMIT: usize = 32 * 1024;
+/// Most bytes that the cgroups of one walk take, as [`cost`] counts them; as much again can be
+/// remembered of those before. A cgroup takes half a kilobyte; systemd makes some hundred of them,
+/// a full Kubernetes node some thousand.
+const LIMIT: usize = 16 << 20;
+
+/// The cgroups of one user or of one container may take one in so many of these bytes, some four
+/// thousand cgroups: however many he makes, there is room for those of others.
+const SHARES: usize = 8;
+
+/// Longest path in bytes. Kubernetes inside of Kubernetes makes some 500.
+const PATH_LIMIT: usize = 1024;
+
+/// Most ids that are known to be nowhere.
+const NOWHERE_LIMIT: usize = 32 * 1024;
 
 /// Where cgroup2 is mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +63,13 @@ impl Cgroup2 {
             prefix: if is_top { Vec::new() } else { mount.root },
         })
     }
+
+    /// The folder of the cgroup with this path.
+    fn folder(&self, path: &[u8]) -> PathBuf {
+        let below = path.strip_prefix(&*self.prefix).unwrap_or(path);
+        let folder = [self.point.as_os_str().as_bytes(), below].concat();
+        PathBuf::from(OsString::from_vec(folder))
+    }
 }
 
 /// A cgroup.
@@ -66,15 +85,34 @@ pub(super) struct Cgroup {
 }
 
 /// The cgroups that were seen.
-#[derive(Default)]
 pub(super) struct Tree {
+    /// [`LIMIT`], but in tests.
+    room: usize,
     cgroups: FxHashMap<u64, Cgroup>,
     /// Ids that were looked for and are nowhere: they never will be.
     nowhere: FxHashSet<u64>,
     walk: u32,
+    /// Whether it was said that there are too many.
+    warned: bool,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self::with_room(LIMIT)
+    }
 }
 
 impl Tree {
+    fn with_room(room: usize) -> Self {
+        Self {
+            room,
+            cgroups: FxHashMap::default(),
+            nowhere: FxHashSet::default(),
+            walk: 0,
+            warned: false,
+        }
+    }
+
     /// The cgroup with this id.
     pub(super) fn get(&self, id: u64) -> Option<&Cgroup> {
         self.cgroups.get(&id)
@@ -92,7 +130,7 @@ impl Tree {
 
     /// To be told, after a walk, of the id that caused it.
     pub(super) fn settle(&mut self, id: u64) {
-        if self.nowhere.len() >= LIMIT {
+        if self.nowhere.len() >= NOWHERE_LIMIT {
             self.nowhere.clear();
         }
         if !self.cgroups.contains_key(&id) {
@@ -106,48 +144,90 @@ impl Tree {
         all.filter(|(_, cgroup)| cgroup.walk == self.walk)
     }
 
-    /// Reads the whole tree, which is a folder for each cgroup. Removed cgroups are remembered as long
-    /// as there is room.
+    /// Reads the tree, which is a folder for each cgroup. Removed cgroups are remembered as long as
+    /// there is room.
+    ///
+    /// What users and containers may make as they like comes last, each with a share of the room.
     pub(super) fn walk(&mut self, mount: &Cgroup2) {
-        self.walk = self.walk.wrapping_add(1);
-        if self.cgroups.len() >= LIMIT {
-            let last = self.walk.wrapping_sub(1);
+        let taken: usize = self.cgroups.values().map(|cgroup| cost(&cgroup.path)).sum();
+        if taken >= self.room {
+            let last = self.walk;
             self.cgroups.retain(|_, cgroup| cgroup.walk == last);
         }
+        self.walk = self.walk.wrapping_add(1);
         let Ok(top) = fs::metadata(&mount.point) else {
             return;
         };
         self.add(top.ino(), mount.prefix.clone());
-        let mut folders = vec![(mount.point.clone(), mount.prefix.clone())];
-        let mut left = LIMIT;
-        while let Some((folder, path)) = folders.pop() {
-            for entry in folders_in(&folder) {
-                if left == 0 {
-                    return;
-                }
-                left -= 1;
-                let path = [path.as_slice(), entry.file_name().as_bytes()].join(&b'/');
-                self.add(entry.ino(), path.clone());
-                folders.push((entry.path(), path));
-            }
+        let mut left = self.room;
+        for delegated in self.descend(mount, top.ino(), &mut left) {
+            let share = left.min(self.room / SHARES);
+            let mut rest = share;
+            self.descend(mount, delegated, &mut rest);
+            left -= share - rest;
         }
     }
 
-    fn add(&mut self, id: u64, path: Vec<u8>) {
-        let walk = self.walk;
-        if let Some(cgroup) = self.cgroups.get_mut(&id) {
-            cgroup.walk = walk;
-            return;
+    /// Reads what is below a cgroup, nearest first, while there is room; gives the cgroups in which
+    /// others may make as many as they like, without what is below them.
+    fn descend(&mut self, mount: &Cgroup2, top: u64, left: &mut usize) -> Vec<u64> {
+        let mut delegated = Vec::new();
+        let mut folders = VecDeque::from([top]);
+        while let Some(folder) = folders.pop_front() {
+            let Some(cgroup) = self.get(folder) else {
+                continue;
+            };
+            let (above, is_delegated) = (cgroup.path.clone(), cgroup.identity.delegated);
+            for entry in folders_in(&mount.folder(&above)) {
+                let path = [&*above, entry.file_name().as_bytes()].join(&b'/');
+                if path.len() > PATH_LIMIT {
+                    self.warn(&above);
+                    continue;
+                }
+                let Some(rest) = left.checked_sub(cost(&path)) else {
+                    self.warn(&above);
+                    return delegated;
+                };
+                *left = rest;
+                let id = entry.ino();
+                if self.add(id, path).identity.delegated && !is_delegated {
+                    delegated.push(id);
+                } else {
+                    folders.push_back(id);
+                }
+            }
         }
-        let identity = identify(&path);
-        let cgroup = Cgroup {
-            path: path.into(),
-            identity,
-            labels: Labels::default(),
-            walk,
-        };
-        self.cgroups.insert(id, cgroup);
+        delegated
     }
+
+    fn add(&mut self, id: u64, path: Vec<u8>) -> &Cgroup {
+        let cgroup = self.cgroups.entry(id).or_insert_with(|| Cgroup {
+            identity: identify(&path),
+            path: path.into(),
+            labels: Labels::default(),
+            walk: 0,
+        });
+        cgroup.walk = self.walk;
+        cgroup
+    }
+
+    /// Says once that not all cgroups fit.
+    fn warn(&mut self, path: &[u8]) {
+        if !self.warned {
+            self.warned = true;
+            log::warn!(
+                "too many control groups, or paths of more than {PATH_LIMIT} bytes, below {}/: some \
+                 drops have no container=, pod= or unit=",
+                String::from_utf8_lossy(path)
+            );
+        }
+    }
+}
+
+/// About how many bytes a cgroup takes: its path, parts of it in [`Identity`], and what is of fixed
+/// size.
+fn cost(path: &[u8]) -> usize {
+    2 * path.len() + size_of::<Cgroup>()
 }
 
 /// Names of the cgroups in a folder.

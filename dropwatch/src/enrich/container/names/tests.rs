@@ -146,7 +146,6 @@ fn machines_are_called_as_they_are() {
     let mut names = Names::new(Path::new("/nowhere"));
     let mut machine = container(Runtime::Machine, "a");
     machine.id = b"my\nbox".to_vec();
-    machine.foreign = true;
     let name = names.container(&machine, Instant::now());
     assert_eq!(text(name).as_deref(), Some("my\nbox"));
 }

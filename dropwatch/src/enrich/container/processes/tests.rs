@@ -96,6 +96,18 @@ fn any_hierarchy_tells() {
     assert_eq!(owner(&seen, HOST + 3), None, "beyond the bound");
 }
 
+#[test]
+fn containers_of_a_namespace_are_bounded() {
+    let proc = tempfile::tempdir().unwrap();
+    process(&proc, 1, HOST, "0::/\n");
+    for pid in 10..10 + 2 * GROUPS_LIMIT as u32 {
+        process(&proc, pid, HOST + 1, &format!("0::/docker/{pid:064}\n"));
+    }
+    let seen = Processes::look(proc.path());
+    assert_eq!(seen.groups().count(), GROUPS_LIMIT);
+    assert_eq!(owner(&seen, HOST + 1), None);
+}
+
 /// Without the right to look at the first process.
 #[test]
 fn what_may_be_the_hosts_has_no_owner() {
