@@ -102,6 +102,25 @@ fn the_lowest_of_all_holders_owns_the_socket() {
 }
 
 #[test]
+fn nobody_uses_up_the_room_for_sockets() {
+    let proc = FakeProc::new();
+    let sockets: Vec<_> = (3..30).map(|fd| (fd, u64::from(fd))).collect();
+    let one_often: Vec<_> = (3..30).map(|fd| (fd, 99)).collect();
+    proc.add(7, "hog", &sockets);
+    proc.add(8, "few", &[(3, 100), (4, 101), (5, 102)]);
+    proc.add(9, "hog", &sockets);
+    proc.add(10, "dup", &one_often);
+    proc.add(11, "last", &[(3, 103), (4, 103)]);
+    let mut owners = proc.owners();
+    let now = Instant::now();
+    let scan = Scan::take_bounded(&owners.proc, 12);
+    owners.scanned.replace(scan, now, Duration::ZERO);
+    let mut of = |inodes: [u64; 3]| inodes.map(|inode| of(&mut owners, inode, now));
+    assert_eq!(of([100, 101, 102]), ["few[8]+0", "few[8]+0", "few[8]+0"]);
+    assert_eq!(of([3, 99, 103]), ["hog[7]+1", "dup[10]+0", "last[11]+0"]);
+}
+
+#[test]
 fn a_name_is_any_bytes() {
     let proc = FakeProc::new();
     proc.add(7, "", &[(3, 10)]);
