@@ -550,6 +550,32 @@ fn a_table_is_not_read_again_before_its_time() {
 }
 
 #[test]
+fn all_tables_are_waited_for_together() {
+    let proc = FakeProc::new();
+    let table = |netns| {
+        proc.add(netns, "some", &[]);
+        let link = proc.path(netns).join("ns/net");
+        fs::remove_file(&link).unwrap();
+        symlink(format!("net:[{netns}]"), link).unwrap();
+        proc.path(netns).join("net/udp")
+    };
+    let slow = table(7);
+    mknodat(CWD, &slow, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    fs::write(table(8), udp_table(&[10])).unwrap();
+    let mut owners = proc.owners();
+    let start = Instant::now();
+    owners.scan(start);
+    owners.patience = Duration::from_millis(20);
+    assert!(owners.sockets_at(Some(7), &dns(), start).is_empty());
+    drop(fs::OpenOptions::new().write(true).open(&slow).unwrap());
+    owners.tables.collect(LONG);
+    let soon = start + Duration::from_millis(999);
+    assert!(owners.sockets_at(Some(8), &dns(), soon).is_empty());
+    owners.patience = LONG;
+    assert_eq!(owners.sockets_at(Some(8), &dns(), start + LONG), [10]);
+}
+
+#[test]
 fn a_table_is_read_through_a_process_that_is_still_there() {
     let proc = FakeProc::new();
     proc.add(7, "first", &[]);
