@@ -16,8 +16,9 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::{
-    fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with},
+    fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, renameat_with},
     io::Errno,
+    process::geteuid,
 };
 
 use crate::{config::Rotation, format::is_pcapng, recording};
@@ -59,7 +60,7 @@ pub(super) struct Files {
 struct Full {
     /// Numbers of those that are there, also of runs before this one.
     numbers: BTreeSet<u64>,
-    /// The highest number that anything has.
+    /// The highest number of a capture. What else has a number is found when it is its turn.
     last: u64,
     /// How many this run has finished.
     finished: u64,
@@ -165,6 +166,9 @@ impl Files {
 
 impl Full {
     /// Looks for the full files of `path`; none of them may be among `inputs`.
+    ///
+    /// # Errors
+    /// The folder can't be read, one of them is being read, or one has the last number.
     fn find(path: &Path, inputs: &[FileId]) -> Result<Self> {
         let mut full = Self::default();
         let Some(name) = path.file_name() else {
@@ -175,33 +179,37 @@ impl Full {
             _ => Path::new("."),
         };
         let reading = || format!("reading the folder {}", folder.display());
+        // Where anybody can add files, those of other users are not ours.
+        let is_shared = fs::metadata(folder).with_context(reading)?.mode() & Mode::SVTX.bits() != 0;
+        let user = geteuid().as_raw();
         for entry in fs::read_dir(folder).with_context(reading)? {
             let entry = entry.with_context(reading)?;
             let Some(number) = number_in(entry.file_name().as_bytes(), name.as_bytes()) else {
                 continue;
             };
-            full.last = full.last.max(number);
             // Another run may have removed it by now.
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
-            if metadata.is_file() && is_capture(&entry.path()) {
+            let is_ours = !is_shared || metadata.uid() == user;
+            if is_ours && metadata.is_file() && is_capture(&entry.path()) {
                 ensure_unread(&entry.path(), &metadata, inputs)?;
                 full.numbers.insert(number);
+                // Before or after an empty one is the same.
+                if metadata.len() > 0 {
+                    full.last = full.last.max(number);
+                }
             }
         }
+        ensure_left(path, full.last)?;
         Ok(full)
     }
 
     /// Gives the file at `path` the next number that nothing else has.
     fn push(&mut self, path: &Path) -> Result<()> {
         loop {
+            ensure_left(path, self.last)?;
             self.last += 1;
-            ensure!(
-                self.last <= MAX_NUMBER,
-                "there are no numbers left behind {}; give another name",
-                path.display()
-            );
             let target = numbered(path, self.last);
             match rename(path, &target) {
                 // Made by somebody else since the folder was read.
@@ -235,6 +243,17 @@ impl Full {
         }
         Ok(())
     }
+}
+
+/// Fails if no number comes after `last`.
+fn ensure_left(path: &Path, last: u64) -> Result<()> {
+    ensure!(
+        last < MAX_NUMBER,
+        "there are no numbers left behind {}; move {} away, or give another name",
+        path.display(),
+        numbered(path, MAX_NUMBER).display()
+    );
+    Ok(())
 }
 
 /// The number of a full file of `name`.

@@ -129,16 +129,13 @@ impl Enricher {
     }
 
     /// Decides `--pid` and `--comm` where the kernel side could not: by all
-    /// processes that hold the packet's socket or, if none is known, by the task
-    /// on the CPU.
+    /// processes that hold the packet's socket or, if none is known or there are too
+    /// many to ask, by the task on the CPU.
     pub fn decide(&mut self, decoded: &Decoded<'_>, filters: &Filters) -> Decision {
         let event = &decoded.event;
         let has = |bit| event.present & bit != 0;
         self.learn_owner(event);
-        let matches = |process: &owner::Process<'_>| {
-            filters.process_matches(process.pid, process.name)
-                || process.any_thread(|name| filters.process_matches(process.pid, name))
-        };
+        let matches = |pid, name: &[u8]| filters.process_matches(pid, name);
         let answer = if has(present::SOCKET_INODE) {
             self.owners
                 .any_holder(event.socket_inode, event.tgid, self.now, matches)

@@ -81,6 +81,9 @@ const BUDGET: usize = 1000;
 /// What opening a process costs, in descriptors.
 const OPEN_COST: usize = 5;
 
+/// Most processes that a filter asks for one packet.
+const MAX_ASKED: usize = 1024;
+
 /// The process that owns a socket: of all that hold it the one with the lowest
 /// number, which is the parent of those that inherited it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,26 +94,6 @@ pub struct Owner {
     pub comm: Box<[u8]>,
     /// Further processes that hold the socket.
     pub others: u32,
-}
-
-/// A process that holds a socket, for a filter to look at.
-#[derive(Debug)]
-pub struct Process<'a> {
-    /// Number in the pid namespace of the proc mount.
-    pub pid: u32,
-    /// Name of the main thread, any bytes.
-    pub name: &'a [u8],
-    /// `None` if it has ended.
-    directory: Option<&'a ProcessDir>,
-}
-
-impl Process<'_> {
-    /// Whether `matches` holds for the name of any thread that it has now.
-    /// Reads a file for each thread.
-    pub fn any_thread(&self, matches: impl FnMut(&[u8]) -> bool) -> bool {
-        self.directory
-            .is_some_and(|directory| directory.any_thread(matches))
-    }
 }
 
 /// A process that holds a socket.
@@ -190,11 +173,20 @@ impl Entry {
     }
 }
 
-/// How many descriptors may still be looked at.
+/// How many descriptors may still be looked at, or names of threads be read.
 #[derive(Debug)]
 struct Budget {
     start: Instant,
     left: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            left: BUDGET,
+        }
+    }
 }
 
 impl Budget {
@@ -255,36 +247,44 @@ impl Scanned {
     }
 }
 
-/// What the filter said of processes, and when.
+/// What the filter said of processes.
 #[derive(Debug, Default)]
-struct Verdicts(FxHashMap<u32, (Instant, bool)>);
+struct Verdicts {
+    /// When it was asked, and what it said, `None` if that took too much.
+    known: FxHashMap<u32, (Instant, Option<bool>)>,
+    budget: Budget,
+}
 
 impl Verdicts {
-    /// Whether `matches` holds for a process, `false` if that has ended and has
-    /// left no name.
+    /// Whether `matches` holds for the name of a process, which is `name` if that is
+    /// known, or of any of its threads; `None` if the budget does not go as far.
     fn of(
         &mut self,
         proc: &Proc,
         pid: u32,
         name: Option<&[u8]>,
         now: Instant,
-        matches: &mut impl FnMut(&Process<'_>) -> bool,
-    ) -> bool {
-        if let Some((at, verdict)) = self.0.get(&pid)
+        matches: &mut impl FnMut(u32, &[u8]) -> bool,
+    ) -> Option<bool> {
+        if let Some((at, verdict)) = self.known.get(&pid)
             && now.saturating_duration_since(*at) < CHECK
         {
             return *verdict;
         }
-        let directory = proc.process(pid);
-        let own_name = directory.as_ref().and_then(ProcessDir::name);
-        let verdict = name.or(own_name.as_deref()).is_some_and(|name| {
-            matches(&Process {
-                pid,
-                name,
-                directory: directory.as_ref(),
-            })
-        });
-        insert_bounded(&mut self.0, pid, (now, verdict));
+        if name.is_some_and(|name| matches(pid, name)) {
+            return Some(true);
+        }
+        self.budget.renew(now);
+        if !self.budget.spend(OPEN_COST) {
+            return None;
+        }
+        let mut matches = |name: &[u8]| matches(pid, name);
+        let verdict = match proc.process(pid) {
+            Some(process) if process.name().is_some_and(|name| matches(&name)) => Some(true),
+            Some(process) => any_thread(&process, &mut self.budget, matches),
+            None => Some(false),
+        };
+        insert_bounded(&mut self.known, pid, (now, verdict));
         verdict
     }
 }
@@ -316,10 +316,7 @@ impl Owners {
             scanning: None,
             entries: FxHashMap::default(),
             recent: Vec::new(),
-            budget: Budget {
-                start: Instant::now(),
-                left: BUDGET,
-            },
+            budget: Budget::default(),
             tables: Tables::default(),
             verdicts: Verdicts::default(),
             patience: PATIENCE,
@@ -430,11 +427,27 @@ impl Owners {
         hint_pid: u32,
         now: Instant,
     ) -> Option<&Owner> {
-        self.sockets_at(netns, flow, now);
-        let found = mem::take(&mut self.tables.found);
+        let found = self.take_found(netns, flow, now);
         let inode = self.common_owner(&found, hint_pid, now);
         self.tables.found = found;
         self.entries.get(&inode?)?.owner.as_ref()
+    }
+
+    /// Takes the answer of [`Owners::sockets_at`]; nothing if that is several sockets and
+    /// the budget does not go as far as to look at their owners.
+    fn take_found(&mut self, netns: Option<u32>, flow: &Flow, now: Instant) -> Vec<u64> {
+        self.sockets_at(netns, flow, now);
+        let mut found = mem::take(&mut self.tables.found);
+        let is_due = |inode: &&u64| {
+            let entry = self.entries.get(*inode);
+            entry.is_none_or(|entry| entry.owner.is_some() && !entry.is_fresh(now))
+        };
+        let due = found.iter().filter(is_due).count();
+        self.budget.renew(now);
+        if due > 1 && !self.budget.spend(due * OPEN_COST) {
+            found.clear();
+        }
+        found
     }
 
     /// The one of `inodes` with the fewest holders, if all have the same owner.
@@ -451,8 +464,10 @@ impl Owners {
         fewest.map(|(inode, _, _)| inode)
     }
 
-    /// Whether `matches` holds for any process that holds the socket; `None` if
-    /// none is known.
+    /// Whether `matches` holds for the number and a name of any process that holds the
+    /// socket, be it the name of a thread; `None` if no process is known, or none of
+    /// those that there was time to ask matches: at most `MAX_ASKED`, and `BUDGET`
+    /// names in a tenth of a second.
     ///
     /// What `matches` says of a process is used for a second (`CHECK`), so it
     /// must be the same question each time. The other arguments are those of
@@ -462,30 +477,9 @@ impl Owners {
         inode: u64,
         hint_pid: u32,
         now: Instant,
-        mut matches: impl FnMut(&Process<'_>) -> bool,
+        mut matches: impl FnMut(u32, &[u8]) -> bool,
     ) -> Option<bool> {
-        self.of_socket(inode, hint_pid, now)?;
-        let entry = self.entries.get(&inode)?;
-        let owner = entry.owner.as_ref()?;
-        if entry.holders.is_empty() {
-            // It has ended; its number can be another process's by now.
-            return Some(matches(&Process {
-                pid: owner.pid,
-                name: &owner.comm,
-                directory: None,
-            }));
-        }
-        let is_match =
-            self.verdicts
-                .of(&self.proc, owner.pid, Some(&owner.comm), now, &mut matches);
-        let mut others = entry.holders.iter().filter(|held| held.pid != owner.pid);
-        Some(
-            is_match
-                || others.any(|held| {
-                    self.verdicts
-                        .of(&self.proc, held.pid, None, now, &mut matches)
-                }),
-        )
+        self.any_of_holders(inode, MAX_ASKED, hint_pid, now, &mut matches)
     }
 
     /// As [`Owners::any_holder`], of the socket that a received packet is for, see
@@ -497,17 +491,45 @@ impl Owners {
         flow: &Flow,
         hint_pid: u32,
         now: Instant,
-        mut matches: impl FnMut(&Process<'_>) -> bool,
+        mut matches: impl FnMut(u32, &[u8]) -> bool,
     ) -> Option<bool> {
-        self.sockets_at(netns, flow, now);
-        let found = mem::take(&mut self.tables.found);
+        let found = self.take_found(netns, flow, now);
+        let most = MAX_ASKED / found.len().max(1);
         let mut verdicts = found
             .iter()
-            .map(|inode| self.any_holder(*inode, hint_pid, now, &mut matches));
+            .map(|inode| self.any_of_holders(*inode, most, hint_pid, now, &mut matches));
         let first = verdicts.next().flatten();
-        let agree = verdicts.all(|verdict| verdict == first);
+        let agree = first.is_some() && verdicts.all(|verdict| verdict == first);
         self.tables.found = found;
         first.filter(|_| agree)
+    }
+
+    /// As [`Owners::any_holder`], asking at most so many.
+    fn any_of_holders(
+        &mut self,
+        inode: u64,
+        most: usize,
+        hint_pid: u32,
+        now: Instant,
+        matches: &mut impl FnMut(u32, &[u8]) -> bool,
+    ) -> Option<bool> {
+        self.of_socket(inode, hint_pid, now)?;
+        let entry = self.entries.get(&inode)?;
+        let owner = entry.owner.as_ref()?;
+        if entry.holders.is_empty() {
+            // It has ended; its number can be another process's by now.
+            return Some(matches(owner.pid, &owner.comm));
+        }
+        let mut are_all_asked = entry.holders.len() <= most;
+        for held in entry.holders.iter().take(most) {
+            let name = (held.pid == owner.pid).then_some(&*owner.comm);
+            match self.verdicts.of(&self.proc, held.pid, name, now, matches) {
+                Some(true) => return Some(true),
+                Some(false) => {}
+                None => are_all_asked = false,
+            }
+        }
+        are_all_asked.then_some(false)
     }
 
     /// Brings an entry up to date.
@@ -544,20 +566,20 @@ impl Owners {
             return;
         }
         entry.holders.retain(|known| known.seen > started);
-        for held in holders {
-            let at = entry.holders.partition_point(|known| known.pid < held.pid);
-            match entry.holders.get_mut(at) {
-                Some(known) if known.pid == held.pid => known.fd = Some(held.fd),
-                _ => entry.holders.insert(
-                    at,
-                    Holder {
-                        pid: held.pid,
-                        fd: Some(held.fd),
-                        seen: started,
-                    },
-                ),
+        entry.holders.extend(holders.iter().map(|held| Holder {
+            pid: held.pid,
+            fd: Some(held.fd),
+            seen: started,
+        }));
+        // What was known of a process stays before what the scan says of it.
+        entry.holders.sort_by_key(|holder| holder.pid);
+        entry.holders.dedup_by(|scanned, known| {
+            let is_same = scanned.pid == known.pid;
+            if is_same {
+                known.fd = scanned.fd;
             }
-        }
+            is_same
+        });
         let Some(first) = entry.holders.first().copied() else {
             return;
         };
@@ -574,26 +596,36 @@ impl Owners {
     }
 
     /// Makes sure that the owner still holds the socket, if that was not seen
-    /// within `CHECK`; otherwise the next holder is the owner.
+    /// within `CHECK`; otherwise the next holder is the owner. As many as the
+    /// budget goes to are looked at, the others the next time.
     fn check(&mut self, inode: u64, entry: &mut Entry, now: Instant) {
         if entry.is_fresh(now) {
             return;
         }
         self.budget.renew(now);
-        while let Some(first) = entry.holders.first().copied() {
-            if let Some((fd, comm)) = self.confirm(first, inode) {
-                if let Some(first) = entry.holders.first_mut() {
-                    first.fd = Some(fd);
-                    first.seen = now;
-                }
-                return entry.set_owner(comm);
+        let mut let_go = 0;
+        let mut holder = None;
+        for known in &entry.holders {
+            holder = self.confirm(*known, inode);
+            // With nothing left it may have been looked for in vain.
+            if holder.is_some() || self.budget.left < OPEN_COST {
+                break;
             }
-            entry.holders.remove(0);
+            self.budget.spend(1);
+            let_go += 1;
+        }
+        entry.holders.drain(..let_go);
+        if let Some((fd, comm)) = holder
+            && let Some(first) = entry.holders.first_mut()
+        {
+            first.fd = Some(fd);
+            first.seen = now;
+            return entry.set_owner(comm);
         }
         if entry.owner.is_none() {
             return;
         }
-        // Nobody is left, but a record can be older than that.
+        // Nobody is known to be left, but a record can be older than that.
         let gone = *entry.gone.get_or_insert(now);
         if now.saturating_duration_since(gone) >= CHECK {
             *entry = Entry {
@@ -704,6 +736,27 @@ fn find(process: &ProcessDir, inode: u64, budget: &mut Budget) -> Option<u32> {
         }
     });
     found
+}
+
+/// Whether `matches` holds for the name of any thread; `None` if the budget does
+/// not go as far.
+fn any_thread(
+    process: &ProcessDir,
+    budget: &mut Budget,
+    mut matches: impl FnMut(&[u8]) -> bool,
+) -> Option<bool> {
+    let mut answer = Some(false);
+    process.threads(|name| {
+        if matches(name) {
+            answer = Some(true);
+        } else if !budget.spend(1) {
+            answer = None;
+        } else {
+            return ControlFlow::Continue(());
+        }
+        ControlFlow::Break(())
+    });
+    answer
 }
 
 #[cfg(test)]

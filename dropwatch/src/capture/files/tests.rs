@@ -1,8 +1,10 @@
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 
 use tempfile::TempDir;
 
 use super::*;
+
+const RECORDED: &[u8] = b"\x89DWR\r\n\x1a\n and so on";
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -111,19 +113,15 @@ fn another_run_goes_on_and_removes_only_what_has_our_names() {
         fs::write(folder.path().join(name), name).unwrap();
     }
     fs::write(folder.path().join("drops.7"), b"\x0a\x0d\x0d\x0a and so on").unwrap();
-    fs::write(
-        folder.path().join("drops.12"),
-        b"\x89DWR\r\n\x1a\n and so on",
-    )
-    .unwrap();
+    fs::write(folder.path().join("drops.12"), RECORDED).unwrap();
     symlink("target", folder.path().join("drops.20")).unwrap();
     let files = Files::create(&path, rotation(4096, Some(3)), &[]).unwrap();
-    assert_eq!(files.full.last, 21);
+    assert_eq!(files.full.last, 13);
     let mut expected = others;
-    expected.extend(["drops", "drops.12", "drops.20", "drops.21"]);
+    expected.extend(["drops", "drops.12", "drops.20", "drops.13"]);
     expected.sort_unstable();
     assert_eq!(names(&folder), expected);
-    assert_eq!(fs::read(folder.path().join("drops.21")).unwrap(), b"drops");
+    assert_eq!(fs::read(folder.path().join("drops.13")).unwrap(), b"drops");
 }
 
 #[test]
@@ -143,7 +141,6 @@ fn one_file_can_be_all_that_is_kept() {
 
 #[test]
 fn what_is_read_is_left_alone() {
-    const RECORDED: &[u8] = b"\x89DWR\r\n\x1a\n and so on";
     let folder = folder();
     let [path, full] = ["drops", "drops.3"].map(|name| folder.path().join(name));
     for input in [&path, &full] {
@@ -211,12 +208,53 @@ fn names_that_others_have_taken_are_left_alone() {
 fn numbers_come_to_an_end() {
     let folder = folder();
     let path = folder.path().join("drops");
-    fs::write(folder.path().join(format!("drops.{MAX_NUMBER}")), "").unwrap();
-    let mut files = Files::create(&path, rotation(1, Some(2)), &[]).unwrap();
+    let full = folder.path().join(format!("drops.{}", MAX_NUMBER - 1));
+    fs::write(full, RECORDED).unwrap();
+    let mut files = Files::create(&path, rotation(1, Some(3)), &[]).unwrap();
+    files.write(RECORDED).unwrap();
+    files.next().unwrap();
     files.write(b"a").unwrap();
     let error = files.next().unwrap_err();
     assert!(error.to_string().contains("no numbers left"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"a");
+    drop(files);
+    fs::remove_file(&path).unwrap();
+    // The next run says so at once, and changes nothing.
+    let before = names(&folder);
+    let error = Files::create(&path, rotation(1, Some(1)), &[]).err();
+    let error = error.unwrap().to_string();
+    assert!(error.contains("drops.9999999 away"), "{error}");
+    assert_eq!(names(&folder), before);
+}
+
+#[test]
+fn what_is_planted_does_not_use_up_the_numbers() {
+    for planted in ["", "no capture"] {
+        let folder = folder();
+        let path = folder.path().join("drops");
+        fs::write(folder.path().join(format!("drops.{MAX_NUMBER}")), planted).unwrap();
+        let mut files = Files::create(&path, rotation(1, None), &[]).unwrap();
+        files.next().unwrap();
+        assert_eq!(files.full.last, 1, "{planted:?}");
+    }
+}
+
+#[test]
+fn where_anybody_can_add_files_other_users_captures_are_not_ours() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    let planted = folder.path().join(format!("drops.{MAX_NUMBER}"));
+    fs::write(&planted, RECORDED).unwrap();
+    if chown(&planted, Some(65534), None).is_err() {
+        // Only root can make a file another user's.
+        return;
+    }
+    assert!(Files::create(&path, rotation(1, Some(1)), &[]).is_err());
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let mut files = Files::create(&path, rotation(1, Some(2)), &[]).unwrap();
+    files.next().unwrap();
+    files.next().unwrap();
+    assert_eq!(names(&folder), ["drops", "drops.2", "drops.9999999"]);
 }
 
 #[test]

@@ -104,21 +104,18 @@ impl ProcessDir {
         });
     }
 
-    /// Whether `matches` holds for the name of any thread.
-    pub(super) fn any_thread(&self, mut matches: impl FnMut(&[u8]) -> bool) -> bool {
+    /// Calls `visit` with the name of each thread. Reads a file for each.
+    pub(super) fn threads(&self, mut visit: impl FnMut(&[u8]) -> ControlFlow<()>) {
         let Some(tasks) = open_directory(&self.directory, "task", OFlags::RDONLY) else {
-            return false;
+            return;
         };
-        let mut found = false;
         visit_numbers(&tasks, |tid, _| {
-            found = read_name(&tasks, &format!("{tid}/comm")).is_some_and(|name| matches(&name));
-            if found {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
+            match read_name(&tasks, &format!("{tid}/comm")) {
+                Some(name) => visit(&name),
+                // It has ended meanwhile.
+                None => ControlFlow::Continue(()),
             }
         });
-        found
     }
 }
 

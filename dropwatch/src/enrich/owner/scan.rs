@@ -6,8 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::proc::Proc;
 
-/// Most pairs of a process and a socket that a scan keeps (16 bytes each); of
-/// processes after that, sockets are not known.
+/// Most pairs of a process and a socket that a scan keeps (16 bytes each). If
+/// there are more, some sockets of the processes that have the most are not known.
 const MAX_HOLDINGS: usize = 1 << 20;
 
 /// Processes that are kept for each network namespace: one is enough to read
@@ -36,17 +36,39 @@ pub(super) struct Scan {
 impl Scan {
     /// Goes over all processes; milliseconds for each thousand descriptors.
     pub(super) fn take(proc: &Proc) -> Self {
+        Self::take_bounded(proc, MAX_HOLDINGS)
+    }
+
+    /// As [`Scan::take`], keeping no more than so many pairs.
+    pub(super) fn take_bounded(proc: &Proc, limit: usize) -> Self {
         let mut scan = Self::default();
+        let mut most = limit;
         for pid in proc.pids() {
-            scan.add(proc, pid);
+            scan.add(proc, pid, most);
+            // At the cost of those with the most, so that nobody can use up all.
+            while scan.holdings.len() > limit {
+                most /= 2;
+                scan.keep_of_each(most);
+            }
         }
         scan.holdings.sort_unstable();
-        scan.holdings
-            .dedup_by_key(|holding| (holding.inode, holding.pid));
         scan
     }
 
-    fn add(&mut self, proc: &Proc, pid: u32) {
+    /// Keeps at most so many sockets of each process; those of one are together.
+    fn keep_of_each(&mut self, most: usize) {
+        let (mut pid, mut count) = (0, 0);
+        self.holdings.retain(|held| {
+            if held.pid != pid {
+                (pid, count) = (held.pid, 0);
+            }
+            count += 1;
+            count <= most
+        });
+    }
+
+    /// Adds a process and at most so many of its sockets.
+    fn add(&mut self, proc: &Proc, pid: u32, most: usize) {
         let Some(process) = proc.process(pid) else {
             return;
         };
@@ -56,23 +78,20 @@ impl Scan {
                 pids.push(pid);
             }
         }
-        let before = self.holdings.len();
+        let mut held = Vec::new();
         process.descriptors(|fd, inode| {
-            if self.holdings.len() >= MAX_HOLDINGS {
-                return ControlFlow::Break(());
-            }
-            self.holdings
-                .extend(inode.map(|inode| Holding { inode, pid, fd }));
+            held.extend(inode.map(|inode| Holding { inode, pid, fd }));
             ControlFlow::Continue(())
         });
-        if self.holdings.len() > before {
-            match process.name() {
-                Some(name) => {
-                    self.names.insert(pid, name);
-                }
-                // It ended meanwhile.
-                None => self.holdings.truncate(before),
-            }
+        held.sort_unstable();
+        held.dedup_by_key(|held| held.inode);
+        held.truncate(most);
+        // Without a name it has ended meanwhile.
+        if !held.is_empty()
+            && let Some(name) = process.name()
+        {
+            self.names.insert(pid, name);
+            self.holdings.append(&mut held);
         }
     }
 

@@ -25,6 +25,9 @@ const READ_PAUSE: Pause = Pause {
     times: 10,
 };
 
+/// In which callers wait for tables not longer than they have patience.
+const WAIT_WINDOW: Duration = Duration::from_secs(1);
+
 /// Most sockets in a table; a larger one is not used.
 const MAX_ROWS: usize = 1 << 18;
 
@@ -32,6 +35,14 @@ const MAX_ROWS: usize = 1 << 18;
 /// all but the newest table are forgotten.
 const MAX_CACHED_ROWS: usize = 1 << 19;
 const MAX_TABLES: usize = 256;
+
+/// Most sockets with the same ports that are looked through, which is done for
+/// each packet. Any user can open more; a server has one for each of its
+/// addresses and processors.
+const MAX_WITH_PORTS: usize = 1024;
+
+/// Most sockets that a packet can be for: each is asked for its owner.
+const MAX_CANDIDATES: usize = 64;
 
 /// A received packet, as a socket sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,22 +232,29 @@ impl Table {
         }
     }
 
-    /// Sockets with these ports.
-    fn with_ports(&self, local: u16, remote: u16) -> &[Row] {
-        let key = (local, remote);
-        let start = self.rows.partition_point(|row| row.key() < key);
-        let end = self.rows.partition_point(|row| row.key() <= key);
-        self.rows.get(start..end).unwrap_or_default()
+    /// Sockets with these ports; `None` if there are too many.
+    fn with_ports(&self, local: u16, remote: u16) -> Option<&[Row]> {
+        self.between((local, remote), (local, remote))
+    }
+
+    /// Sockets whose ports are not below `first` and not above `last`; `None` if
+    /// there are too many.
+    fn between(&self, first: (u16, u16), last: (u16, u16)) -> Option<&[Row]> {
+        let start = self.rows.partition_point(|row| row.key() < first);
+        let end = self.rows.partition_point(|row| row.key() <= last);
+        let rows = self.rows.get(start..end)?;
+        (rows.len() <= MAX_WITH_PORTS).then_some(rows)
     }
 
     /// Puts the inodes of the sockets that can be meant into `found`: several
-    /// where the table does not tell which, none where no process has it.
+    /// where the table does not tell which, none where no process has it or
+    /// there are too many.
     fn candidates(&self, flow: &Flow, found: &mut Vec<u64>) {
         found.clear();
         if self.is_of_all && self.kind != Kind::Tcp {
             return;
         }
-        match self.kind {
+        let looked_through = match self.kind {
             Kind::Tcp => self.tcp(flow, found),
             Kind::Udp | Kind::UdpLite => self.udp(flow, found),
             // Every one that fits gets a copy (`raw_v4_input` in
@@ -244,47 +262,53 @@ impl Table {
             // `net/ipv4/ping.c`); which one that is the table does not say.
             Kind::Raw => self.all(flow, u16::from(flow.protocol), found),
             Kind::Ping => self.all(flow, flow.local.port(), found),
-        }
-        if found.contains(&0) {
+        };
+        if looked_through.is_none() || found.len() > MAX_CANDIDATES || found.contains(&0) {
             found.clear();
         }
     }
 
     /// As `__inet_lookup` in `include/net/inet_hashtables.h`: the connection,
-    /// otherwise a listener.
-    fn tcp(&self, flow: &Flow, found: &mut Vec<u64>) {
+    /// otherwise a listener. `None` if there are too many to look through.
+    fn tcp(&self, flow: &Flow, found: &mut Vec<u64>) -> Option<()> {
         let mut connections = self
-            .with_ports(flow.local.port(), flow.remote.port())
+            .with_ports(flow.local.port(), flow.remote.port())?
             .iter()
             .filter(|row| row.state != TCP_LISTEN)
             .filter(|row| row.local == flow.local.ip() && row.remote == flow.remote.ip())
             .peekable();
         if self.is_of_all {
             // Two namespaces can have the same connection.
-            return found.extend(connections.map(|row| row.inode));
+            found.extend(connections.map(|row| row.inode));
+            return Some(());
         }
         match connections.peek() {
             // A request to connect is its listener's business.
             Some(row) if row.inode == 0 && row.state == TCP_SYN_RECV => {}
             // Inode 0: in TIME_WAIT, or closed by its process.
-            Some(row) => return found.push(row.inode),
+            Some(row) => {
+                found.push(row.inode);
+                return Some(());
+            }
             None => {}
         }
         let listeners = self
-            .with_ports(flow.local.port(), 0)
+            .with_ports(flow.local.port(), 0)?
             .iter()
             .filter(|row| row.state == TCP_LISTEN);
         best(listeners, flow, self.kind, found);
+        Some(())
     }
 
     /// As `__udp4_lib_lookup` in `net/ipv4/udp.c`; to a group or to all, every
-    /// socket that fits gets a copy (`__udp4_lib_mcast_deliver`).
-    fn udp(&self, flow: &Flow, found: &mut Vec<u64>) {
+    /// socket that fits gets a copy (`__udp4_lib_mcast_deliver`). `None` if there
+    /// are too many to look through.
+    fn udp(&self, flow: &Flow, found: &mut Vec<u64>) -> Option<()> {
         let port = flow.local.port();
-        let unconnected = self.with_ports(port, 0).iter();
+        let unconnected = self.with_ports(port, 0)?.iter();
         let connected = match flow.remote.port() {
             0 => &[],
-            remote => self.with_ports(port, remote),
+            remote => self.with_ports(port, remote)?,
         };
         let rows = unconnected.chain(connected);
         if is_for_many(flow.local.ip()) {
@@ -295,15 +319,13 @@ impl Table {
         } else {
             best(rows, flow, self.kind, found);
         }
+        Some(())
     }
 
-    fn all(&self, flow: &Flow, local_port: u16, found: &mut Vec<u64>) {
-        let start = self.rows.partition_point(|row| row.local_port < local_port);
+    fn all(&self, flow: &Flow, local_port: u16, found: &mut Vec<u64>) -> Option<()> {
         let fitting = self
-            .rows
+            .between((local_port, 0), (local_port, u16::MAX))?
             .iter()
-            .skip(start)
-            .take_while(|row| row.local_port == local_port)
             .filter(|row| row.takes_family(flow, self.kind))
             .filter(|row| {
                 // The kernel does not ask where a ping socket is connected to.
@@ -311,6 +333,7 @@ impl Table {
                     && (self.kind == Kind::Ping || fits(row.remote, flow.remote.ip()).is_some())
             });
         found.extend(fitting.map(|row| row.inode));
+        Some(())
     }
 }
 
@@ -399,6 +422,8 @@ pub(super) struct Tables {
     cached: FxHashMap<Key, Cached>,
     /// The one table that is being read.
     reading: Option<(Key, Job<Option<Table>>)>,
+    /// When the last [`WAIT_WINDOW`] began, and how long callers have waited in it.
+    waited: Option<(Instant, Duration)>,
     /// The last answer.
     pub(super) found: Vec<u64>,
 }
@@ -406,7 +431,9 @@ pub(super) struct Tables {
 impl Tables {
     /// Puts the inodes of the sockets in `netns`, or of connections in any
     /// namespace, that `flow` can be for into `found`. Reads at most one table,
-    /// that of `places`, and waits for it not longer than `patience`.
+    /// that of `places`, and waits for it. All callers together wait not longer
+    /// than `patience` in a second, and then nothing is read for the rest of it: a user
+    /// can make many namespaces.
     pub(super) fn candidates(
         &mut self,
         (proc, places): (&Proc, impl FnOnce() -> Vec<Place>),
@@ -417,11 +444,16 @@ impl Tables {
     ) {
         let key = (netns, Kind::of(flow));
         self.collect(Duration::ZERO);
-        if !self.is_fresh(&key, now, 1) && self.reading.is_none() {
+        let patience = self.patience_left(patience, now);
+        if !self.is_fresh(&key, now, 1) && self.reading.is_none() && !patience.is_zero() {
             let places = places();
             if !places.is_empty() {
+                let start = Instant::now();
                 self.start(key, proc, places, now);
                 self.collect(patience);
+                if let Some((_, waited)) = &mut self.waited {
+                    *waited += start.elapsed();
+                }
             }
         }
         self.found.clear();
@@ -433,6 +465,15 @@ impl Tables {
         {
             table.candidates(flow, &mut self.found);
         }
+    }
+
+    /// What callers have not waited of `patience` in this second.
+    fn patience_left(&mut self, patience: Duration, now: Instant) -> Duration {
+        let (begun, waited) = self.waited.get_or_insert((now, Duration::ZERO));
+        if now.saturating_duration_since(*begun) >= WAIT_WINDOW {
+            (*begun, *waited) = (now, Duration::ZERO);
+        }
+        patience.saturating_sub(*waited)
     }
 
     /// Forgets what was read of all namespaces together: there is a new one.
@@ -459,7 +500,7 @@ impl Tables {
         }
     }
 
-    fn collect(&mut self, patience: Duration) {
+    pub(super) fn collect(&mut self, patience: Duration) {
         let Some((key, job)) = &self.reading else {
             return;
         };

@@ -102,6 +102,25 @@ fn the_lowest_of_all_holders_owns_the_socket() {
 }
 
 #[test]
+fn nobody_uses_up_the_room_for_sockets() {
+    let proc = FakeProc::new();
+    let sockets: Vec<_> = (3..30).map(|fd| (fd, u64::from(fd))).collect();
+    let one_often: Vec<_> = (3..30).map(|fd| (fd, 99)).collect();
+    proc.add(7, "hog", &sockets);
+    proc.add(8, "few", &[(3, 100), (4, 101), (5, 102)]);
+    proc.add(9, "hog", &sockets);
+    proc.add(10, "dup", &one_often);
+    proc.add(11, "last", &[(3, 103), (4, 103)]);
+    let mut owners = proc.owners();
+    let now = Instant::now();
+    let scan = Scan::take_bounded(&owners.proc, 12);
+    owners.scanned.replace(scan, now, Duration::ZERO);
+    let mut of = |inodes: [u64; 3]| inodes.map(|inode| of(&mut owners, inode, now));
+    assert_eq!(of([100, 101, 102]), ["few[8]+0", "few[8]+0", "few[8]+0"]);
+    assert_eq!(of([3, 99, 103]), ["hog[7]+1", "dup[10]+0", "last[11]+0"]);
+}
+
+#[test]
 fn a_name_is_any_bytes() {
     let proc = FakeProc::new();
     proc.add(7, "", &[(3, 10)]);
@@ -375,22 +394,22 @@ fn a_filter_asks_every_holder_and_its_threads() {
     let mut owners = proc.owners();
     let now = Instant::now();
     owners.scan(now);
-    type Filter = fn(&Process<'_>) -> bool;
+    type Filter = fn(u32, &[u8]) -> bool;
     let filters: [(&str, Filter, [Option<bool>; 3]); 4] = [
-        ("pid", |p| p.pid == 8, [Some(true), Some(false), None]),
+        ("pid", |pid, _| pid == 8, [Some(true), Some(false), None]),
         (
             "name",
-            |p| p.name == b"parent",
+            |_, name| name == b"parent",
             [Some(true), Some(true), None],
         ),
         (
             "thread",
-            |p| p.any_thread(|name| name == b"pool-1"),
+            |_, name| name == b"pool-1",
             [Some(true), Some(false), None],
         ),
         (
             "none",
-            |p| p.name == b"pool-1",
+            |_, name| name == b"pool-2",
             [Some(false), Some(false), None],
         ),
     ];
@@ -408,28 +427,107 @@ fn a_filter_is_asked_again_after_a_second() {
     let mut owners = proc.owners();
     let start = Instant::now();
     owners.scan(start);
-    let is_curl = |process: &Process<'_>| process.name == b"curl";
+    let is_curl = |_, name: &[u8]| name == b"curl";
     assert_eq!(owners.any_holder(10, 0, start, is_curl), Some(false));
     proc.rename(7, "curl");
     let ask = |owners: &mut Owners, now| {
-        owners.any_holder(10, 0, now, |process| {
+        owners.any_holder(10, 0, now, |pid, name| {
             assert!(now >= start + CHECK, "asked too early");
-            is_curl(process)
+            is_curl(pid, name)
         })
     };
     assert_eq!(ask(&mut owners, start + CHECK / 2), Some(false));
     assert_eq!(ask(&mut owners, start + CHECK), Some(true));
     proc.end(7);
     proc.add(7, "other", &[]);
-    proc.add_thread(7, 70, "curl");
+    proc.add_thread(7, 70, "pool");
     assert_eq!(
         ask(&mut owners, start + 2 * CHECK),
         Some(true),
         "by its name"
     );
-    let has_thread = |process: &Process<'_>| process.any_thread(|name| name == b"curl");
-    let verdict = owners.any_holder(10, 0, start + 2 * CHECK, has_thread);
-    assert_eq!(verdict, Some(false), "another process's thread");
+    let is_other = |_, name: &[u8]| name == b"other" || name == b"pool";
+    let verdict = owners.any_holder(10, 0, start + 2 * CHECK, is_other);
+    assert_eq!(verdict, Some(false), "another process");
+}
+
+#[test]
+fn of_too_many_holders_some_are_asked() {
+    for (count, expected) in [(MAX_ASKED, Some(false)), (MAX_ASKED + 1, None)] {
+        let proc = FakeProc::new();
+        let mut owners = proc.owners();
+        let start = Instant::now();
+        owners.scan(start);
+        for pid in 1..=count as u32 {
+            owners.learn(10, pid, b"some", start);
+        }
+        // As many as the budget goes to, and others when there is a new one.
+        let mut ask = |window| {
+            let now = start + URGENT.least * window;
+            owners.any_holder(10, 0, now, |_, _| false)
+        };
+        assert_eq!(ask(0), None);
+        let windows = (MAX_ASKED * OPEN_COST / BUDGET) as u32;
+        let answers: Vec<_> = (1..=windows).map(ask).collect();
+        assert_eq!(answers.last(), Some(&expected), "{count}");
+    }
+}
+
+#[test]
+fn holders_that_end_together_are_looked_at_by_and_by() {
+    let proc = FakeProc::new();
+    let mut owners = proc.owners();
+    let start = Instant::now();
+    owners.scan(start);
+    let last = 2 * BUDGET as u32;
+    for pid in 1..=last {
+        owners.learn(10, pid, b"some", start);
+    }
+    proc.add(last, "last", &[(3, 10)]);
+    let mut left = Vec::new();
+    for window in 0..3 {
+        let now = start + CHECK + URGENT.least * window;
+        owners.scanned.postpone(now);
+        left.push((of(&mut owners, 10, now), owners.entries[&10].holders.len()));
+    }
+    let first = format!("some[1]+{}", last - 1);
+    let each = BUDGET - OPEN_COST + 1;
+    let expected = [
+        (first.clone(), 2 * BUDGET - each),
+        (first, 2 * (BUDGET - each)),
+        (format!("last[{last}]+0"), 1),
+    ];
+    assert_eq!(left, expected);
+}
+
+#[test]
+fn names_of_threads_are_read_as_far_as_the_budget_goes() {
+    let proc = FakeProc::new();
+    proc.add(7, "many", &[(3, 10)]);
+    proc.add(8, "few", &[(3, 11)]);
+    for tid in 0..BUDGET as u32 {
+        proc.add_thread(7, 1000 + tid, "pool");
+    }
+    proc.add_thread(8, 80, "wanted");
+    let mut owners = proc.owners();
+    let start = Instant::now();
+    owners.scan(start);
+    let ask = |owners: &mut Owners, inode, now| {
+        let mut names = 0;
+        let answer = owners.any_holder(inode, 0, now, |_, name| {
+            names += 1;
+            name == b"wanted"
+        });
+        assert!(names <= BUDGET);
+        answer
+    };
+    assert_eq!(ask(&mut owners, 10, start), None);
+    assert_eq!(ask(&mut owners, 11, start), None, "nothing is left");
+    let next = start + URGENT.least;
+    assert_eq!(owners.any_holder(10, 0, next, |_, _| panic!()), None);
+    assert_eq!(ask(&mut owners, 11, next), Some(true));
+    let by_name = owners.any_holder(10, 0, start + CHECK, |_, name| name == b"many");
+    assert_eq!(by_name, Some(true));
 }
 
 #[test]
@@ -441,9 +539,9 @@ fn caches_are_bounded() {
     for inode in 1..=CACHE_LIMIT as u64 * 2 + 1 {
         let pid = inode as u32;
         owners.learn(inode, pid, b"some", now);
-        assert_eq!(owners.any_holder(inode, 0, now, |_| true), Some(true));
+        assert_eq!(owners.any_holder(inode, 0, now, |_, _| true), Some(true));
         assert!(owners.entries.len() <= CACHE_LIMIT);
-        assert!(owners.verdicts.0.len() <= CACHE_LIMIT);
+        assert!(owners.verdicts.known.len() <= CACHE_LIMIT);
         assert!(owners.recent.len() <= RECENT);
     }
 }
@@ -481,7 +579,7 @@ fn the_owner_at_an_address_is_known_if_all_candidates_agree() {
     let mut owners = proc.owners();
     let mut now = Instant::now();
     owners.scan(now);
-    let is_worker = |process: &Process<'_>| process.name == b"worker";
+    let is_worker = |_, name: &[u8]| name == b"worker";
     for (inodes, owner, worker) in [
         (vec![10], "server[7]+0", Some(false)),
         (vec![11], "server[7]+1", Some(true)),
@@ -515,6 +613,29 @@ fn the_owner_at_an_address_is_known_if_all_candidates_agree() {
 }
 
 #[test]
+fn several_candidates_are_looked_at_as_far_as_the_budget_goes() {
+    let proc = FakeProc::new();
+    proc.add(7, "server", &[(3, 10), (4, 11)]);
+    let mut owners = proc.owners();
+    let start = Instant::now();
+    owners.scan(start);
+    let mut ask = |inodes: &[u64], now| {
+        fs::write(proc.path(7).join("net/udp"), udp_table(inodes)).unwrap();
+        owners.tables = Tables::default();
+        owners.scanned.postpone(now);
+        owners.budget.renew(now);
+        owners.budget.left = 2 * OPEN_COST - 1;
+        text(owners.of_flow(Some(NETNS), &dns(), 0, now))
+    };
+    assert_eq!(ask(&[10, 11], start), "-");
+    assert_eq!(ask(&[10], start), "server[7]+0");
+    assert_eq!(ask(&[11], start), "server[7]+0");
+    assert_eq!(ask(&[10, 11], start), "server[7]+0", "both known");
+    assert_eq!(ask(&[10, 11], start + CHECK), "-");
+    assert_eq!(ask(&[10], start + CHECK), "server[7]+0");
+}
+
+#[test]
 fn a_table_is_not_read_again_before_its_time() {
     let proc = FakeProc::new();
     proc.add(7, "server", &[]);
@@ -528,6 +649,32 @@ fn a_table_is_not_read_again_before_its_time() {
     let soon = start + Duration::from_millis(99);
     assert_eq!(owners.sockets_at(Some(NETNS), &dns(), soon), [10]);
     assert_eq!(owners.sockets_at(Some(NETNS), &dns(), start + LONG), [11]);
+}
+
+#[test]
+fn all_tables_are_waited_for_together() {
+    let proc = FakeProc::new();
+    let table = |netns| {
+        proc.add(netns, "some", &[]);
+        let link = proc.path(netns).join("ns/net");
+        fs::remove_file(&link).unwrap();
+        symlink(format!("net:[{netns}]"), link).unwrap();
+        proc.path(netns).join("net/udp")
+    };
+    let slow = table(7);
+    mknodat(CWD, &slow, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    fs::write(table(8), udp_table(&[10])).unwrap();
+    let mut owners = proc.owners();
+    let start = Instant::now();
+    owners.scan(start);
+    owners.patience = Duration::from_millis(20);
+    assert!(owners.sockets_at(Some(7), &dns(), start).is_empty());
+    drop(fs::OpenOptions::new().write(true).open(&slow).unwrap());
+    owners.tables.collect(LONG);
+    let soon = start + Duration::from_millis(999);
+    assert!(owners.sockets_at(Some(8), &dns(), soon).is_empty());
+    owners.patience = LONG;
+    assert_eq!(owners.sockets_at(Some(8), &dns(), start + LONG), [10]);
 }
 
 #[test]
@@ -594,10 +741,8 @@ fn this_process_owns_its_sockets() {
         let owner = owners.of_socket(inode(socket), hint, now).unwrap();
         assert_eq!((owner.pid, &*owner.comm), (pid, &*own_name()));
     }
-    let is_test = |process: &Process<'_>| {
-        // The test's thread bears the test's name.
-        process.any_thread(|name| b"enrich::owner::tests::this_process".starts_with(name))
-    };
+    // The test's thread bears the test's name.
+    let is_test = |_, name: &[u8]| b"enrich::owner::tests::this_process".starts_with(name);
     assert_eq!(
         owners.any_holder(inode(&before), 0, now, is_test),
         Some(true)

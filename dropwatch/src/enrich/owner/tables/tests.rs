@@ -224,6 +224,36 @@ fn ping_sockets_are_known_by_the_identifier() {
 }
 
 #[test]
+fn too_many_to_look_through_or_to_ask_are_none() {
+    let any = "0.0.0.0:53 0.0.0.0:0";
+    let elsewhere = "10.0.0.9:53 0.0.0.0:0";
+    let bound = "10.0.0.1:53 0.0.0.0:0";
+    let found = |socket, count, other| {
+        let mut sockets = vec![socket; count];
+        sockets.push(other);
+        candidates(Kind::Udp, 17, &sockets, "10.0.0.2:4000 > 10.0.0.1:53").len()
+    };
+    assert_eq!(found(any, MAX_CANDIDATES, elsewhere), MAX_CANDIDATES);
+    assert_eq!(found(any, MAX_CANDIDATES + 1, elsewhere), 0);
+    // Which of them it is does not matter if one fits better.
+    assert_eq!(found(any, MAX_WITH_PORTS - 1, bound), 1);
+    assert_eq!(found(elsewhere, MAX_WITH_PORTS - 1, bound), 1);
+    assert_eq!(found(elsewhere, MAX_WITH_PORTS, bound), 0);
+    let other_port = "10.0.0.1:53 10.0.0.3:4001";
+    assert_eq!(found(other_port, MAX_WITH_PORTS, bound), 1);
+}
+
+#[test]
+fn a_listener_is_not_taken_for_one_of_too_many_connections() {
+    let mut sockets = vec!["10.0.0.9:80 10.0.0.2:4000"; MAX_WITH_PORTS];
+    sockets.push("0.0.0.0:80 0.0.0.0:0 listen");
+    let flow = "10.0.0.2:4000 > 10.0.0.1:80";
+    assert_eq!(candidates(Kind::Tcp, 6, &sockets, flow).len(), 1);
+    sockets.push("10.0.0.1:80 10.0.0.2:4000");
+    assert_eq!(candidates(Kind::Tcp, 6, &sockets, flow).len(), 0);
+}
+
+#[test]
 fn of_all_namespaces_only_connections_count() {
     let found = |kind, rows: Vec<Row>, protocol, local: &str, remote: &str| {
         let flow = Flow {
