@@ -197,7 +197,10 @@ fn command(cpus: u32, kernel: &Installed, initramfs: &Path, out: Option<&Path>) 
         .arg(kernel.image())
         .arg("-initrd")
         .arg(initramfs)
-        .args(["-append", &format!("console={console} quiet panic=-1 oops=panic")]);
+        .args([
+            "-append",
+            &format!("console={console} quiet panic=-1 oops=panic"),
+        ]);
     qemu
 }
 

@@ -53,7 +53,7 @@ pub(super) fn low_memlock(stage: &Stage<'_>) -> Result<Outcome> {
 pub(super) fn memory_limit(stage: &Stage<'_>) -> Result<Outcome> {
     let world = world_of_drops()?;
     let serve = ["serve", "--listen", "127.0.0.1:0"];
-    for flags in [&[][..], &["summary", "--by", "reason,at,sport"], &serve] {
+    for flags in [&[][..], &["summary", "--by", "reason,at,dport"], &serve] {
         fits(stage, &world, flags).with_context(|| format!("{flags:?}"))?;
     }
     Ok(Outcome::Passed)

@@ -181,8 +181,8 @@ pub(super) fn links_and_pipes(stage: &Stage<'_>) -> Result<Outcome> {
         }
     }
     for name in ["link.pcapng", "dangling.dwr", "pipe.pcapng"] {
-        let mut command = stage.command(&world, &["--ready-file"]);
-        let output = command.arg(at(name)).output().context("starting it")?;
+        let mut command = stage.command(&world, &["--ready-file", &at(name).display().to_string()]);
+        let output = command.output().context("starting it")?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(
             output.status.code() == Some(1) && said.contains("--ready-file"),
