@@ -5,7 +5,7 @@ use std::{fs, process::Command, time::Duration};
 use anyhow::{Context as _, Result, ensure};
 use nix::{
     sched::{CpuSet, sched_setaffinity},
-    sys::time::TimeSpec,
+    sys::{signal::Signal, time::TimeSpec},
     time::{ClockId, clock_gettime, clock_settime},
     unistd::Pid,
 };
@@ -15,8 +15,14 @@ use super::{
     world_of_drops,
 };
 use crate::{
-    cgroup::Cgroup, dropwatch::Dropwatch, kernel::Kernel, line::Line, run::Outcome,
-    scenario::local, traffic, world::World,
+    cgroup::Cgroup,
+    dropwatch::{Account, Dropwatch},
+    kernel::Kernel,
+    line::Line,
+    run::Outcome,
+    scenario::local,
+    traffic,
+    world::World,
 };
 
 /// Kernels from here on count eBPF maps against control groups, not locked memory.
@@ -67,8 +73,16 @@ fn fits(stage: &Stage<'_>, world: &World, flags: &[&str]) -> Result<()> {
     dropwatch.wait_ready()?;
     let sent = make(world, 40_000, 5000)?;
     let used = fs::read_to_string(format!("{folder}/memory.current"))?;
-    let (ended, account) = end(dropwatch, sent)?;
-    ensure!(account.lost == 0, "{account:?}: {}", ended.stderr);
+    dropwatch.signal(Signal::SIGINT)?;
+    let ended = dropwatch.wait(WITHIN)?;
+    ended.expect_status(0)?;
+    let account = Account::find(&ended.stderr)?;
+    account.check()?;
+    ensure!(
+        account.passed() == sent && account.lost == 0,
+        "{sent} drops were made: {}",
+        ended.stderr
+    );
     let events = fs::read_to_string(format!("{folder}/memory.events"))?;
     ensure!(
         events.contains("oom 0\n") && events.contains("oom_kill 0\n"),

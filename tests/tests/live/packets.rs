@@ -538,8 +538,12 @@ fn rotation(path: &Path) -> Result<Outcome> {
     let drops = Drops::new()?;
     let folder = Folder::new()?;
     // Not of ours, but for the last, which another run has left.
-    for name in ["drops.pcapng.old", "drops.pcapng.0", "drops.pcapng.7"] {
-        fs::write(folder.0.path().join(name), "")?;
+    for (name, content) in [
+        ("drops.pcapng.old", ""),
+        ("drops.pcapng.0", ""),
+        ("drops.pcapng.7", "\n\r\r\n"),
+    ] {
+        fs::write(folder.0.path().join(name), content)?;
     }
     let flags = ["--rotate", "4K", "--keep", "3", "--no-stack"];
     let command = writing(path, &drops, &folder.file(), &flags);
