@@ -136,8 +136,12 @@ impl Filters {
 
     /// Whether `--pid` and `--comm` match a process of this name.
     pub fn process_matches(&self, pid: u32, name: &[u8]) -> bool {
-        (self.pids.is_empty() || self.pids.contains(&pid))
-            && (self.comms.is_empty() || self.comms.contains(&parse::padded::<COMM_LEN>(name)))
+        (self.pids.is_empty() || self.pids.contains(&pid)) && self.comm_matches(name)
+    }
+
+    /// Whether `--comm` matches this name.
+    pub fn comm_matches(&self, name: &[u8]) -> bool {
+        self.comms.is_empty() || self.comms.contains(&parse::padded::<COMM_LEN>(name))
     }
 
     /// Refuses flags that no drop can match together.

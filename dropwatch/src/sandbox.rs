@@ -3,11 +3,11 @@
 //!
 //! Capabilities are given up first, then a seccomp filter refuses what nobody needs to follow
 //! drops: starting programs, changing files, namespaces, mounts, modules, clocks or other
-//! processes, asking others' services by a socket on this host, and loading more eBPF. It lists what is refused, not what is allowed: a library that
-//! makes a new, harmless system call must not end a run. Landlock would be another way for files,
-//! but a process under Landlock may not look at the descriptors of others
-//! (`hook_ptrace_access_check` in the kernel's `security/landlock/task.c`), by which `owner=` is
-//! found.
+//! processes, asking services of this host by a local socket, and loading more eBPF. It lists what
+//! is refused, not what is allowed: a library that makes a new, harmless system call must not end a
+//! run. Landlock would be another way for files, but a process under Landlock may not look at the
+//! descriptors of others (`hook_ptrace_access_check` in the kernel's
+//! `security/landlock/task.c`), by which `owner=` is found.
 
 use std::{collections::BTreeMap, env::consts::ARCH, io::Error};
 
@@ -385,11 +385,11 @@ mod tests {
         result.is_err_and(|error| error.raw_os_error() == Some(EPERM))
     }
 
-    /// A system call with one argument; all others are 0.
+    /// A system call with these arguments; all others are 0.
     #[allow(unsafe_code, reason = "no safe function has these numbers")]
-    fn call(number: c_long, argument: c_int) -> io::Result<()> {
+    fn call(number: c_long, first: c_int, second: u64) -> io::Result<()> {
         // SAFETY: none of those below does anything to memory with these arguments.
-        let result = unsafe { libc::syscall(number, argument, 0, 0, 0, 0) };
+        let result = unsafe { libc::syscall(number, first, second, 0, 0, 0) };
         if result < 0 {
             return Err(Error::last_os_error());
         }
@@ -426,12 +426,15 @@ mod tests {
             #[cfg(target_arch = "x86_64")]
             assert!(is_refused(call(
                 libc::SYS_getpid | c_long::from(X32_SYSCALL_BIT),
+                0,
                 0
             )));
             // The kernel itself says that they are wrong together (EINVAL).
             let flags = libc::CLONE_NEWNS | libc::CLONE_FS;
-            assert!(is_refused(call(libc::SYS_clone, flags)));
-            let missing = call(libc::SYS_clone3, 0).unwrap_err();
+            assert!(is_refused(call(libc::SYS_clone, flags, 0)));
+            // No descriptor (EBADF).
+            assert!(is_refused(call(libc::SYS_ioctl, -1, libc::TIOCSTI)));
+            let missing = call(libc::SYS_clone3, 0, 0).unwrap_err();
             assert_eq!(missing.raw_os_error(), Some(ENOSYS));
             assert!(is_refused(UnixDatagram::unbound()));
             UdpSocket::bind(("127.0.0.1", 0)).unwrap();

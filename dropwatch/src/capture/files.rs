@@ -195,12 +195,13 @@ impl Full {
             if is_ours && metadata.is_file() && is_capture(&entry.path()) {
                 ensure_unread(&entry.path(), &metadata, inputs)?;
                 full.numbers.insert(number);
-                // Before or after an empty one is the same.
                 if metadata.len() > 0 {
                     full.last = full.last.max(number);
                 }
             }
         }
+        // An empty one behind them is not newer than what this run writes, and has no say.
+        full.numbers.retain(|number| *number <= full.last);
         ensure_left(path, full.last)?;
         Ok(full)
     }

@@ -32,7 +32,7 @@ use self::{
     class::Classes,
     clock::Clock,
     location::{Locations, StackSource},
-    owner::{Flow, Owners},
+    owner::{Flow, Owners, Question},
     reason::ReasonNames,
     site_source::SiteSources,
     symbol::Symbols,
@@ -135,16 +135,20 @@ impl Enricher {
         let event = &decoded.event;
         let has = |bit| event.present & bit != 0;
         self.learn_owner(event);
-        let matches = |pid, name: &[u8]| filters.process_matches(pid, name);
+        let has_name = |name: &[u8]| filters.comm_matches(name);
+        let question = Question {
+            pids: &filters.pids,
+            name: (!filters.comms.is_empty()).then_some(&has_name),
+        };
         let answer = if has(present::SOCKET_INODE) {
             self.owners
-                .any_holder(event.socket_inode, event.tgid, self.now, matches)
+                .any_holder(event.socket_inode, event.tgid, self.now, question)
         } else {
             let packet = parse(decoded);
             let flow = self.flow(event, &packet);
             flow.and_then(|(netns, flow)| {
                 self.owners
-                    .any_holder_at(netns, &flow, event.tgid, self.now, matches)
+                    .any_holder_at(netns, &flow, event.tgid, self.now, question)
             })
         };
         let by_task = || filters.process_matches(event.tgid, until_nul(&event.comm));

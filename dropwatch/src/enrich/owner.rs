@@ -34,6 +34,7 @@ mod scan;
 mod tables;
 
 use std::{
+    collections::BTreeSet,
     mem,
     ops::ControlFlow,
     path::Path,
@@ -81,8 +82,9 @@ const BUDGET: usize = 1000;
 /// What opening a process costs, in descriptors.
 const OPEN_COST: usize = 5;
 
-/// Most processes that a filter asks for one packet.
-const MAX_ASKED: usize = 1024;
+/// Most processes that a filter asks for their names for one packet, one that holds several
+/// sockets for each of them. The budget goes to some 2000 that are not known.
+const MAX_ASKED: usize = 4096;
 
 /// The process that owns a socket: of all that hold it the one with the lowest
 /// number, which is the parent of those that inherited it.
@@ -155,6 +157,12 @@ impl Entry {
     }
 
     /// Adds a process, or notes that it still holds the socket.
+    /// The holder with this number.
+    fn holder(&self, pid: u32) -> Option<&Holder> {
+        let at = self.holders.binary_search_by_key(&pid, |held| held.pid);
+        self.holders.get(at.ok()?)
+    }
+
     fn add(&mut self, holder: Holder, comm: &[u8]) {
         let at = self.holders.partition_point(|known| known.pid < holder.pid);
         match self.holders.get_mut(at) {
@@ -247,7 +255,26 @@ impl Scanned {
     }
 }
 
-/// What the filter said of processes.
+/// Tells whether a name, any bytes, is wanted.
+pub type NameTest<'q> = &'q dyn Fn(&[u8]) -> bool;
+
+/// What a filter asks of the processes that hold a socket.
+#[derive(Clone, Copy)]
+pub struct Question<'q> {
+    /// The numbers that are wanted; any if there is none.
+    pub pids: &'q BTreeSet<u32>,
+    /// Tells the names that are wanted, of a process or of a thread; `None` if any is.
+    /// Its answers are used for a second (`CHECK`), so it must be the same each time.
+    pub name: Option<NameTest<'q>>,
+}
+
+impl Question<'_> {
+    fn fits(&self, pid: u32, name: &[u8]) -> bool {
+        (self.pids.is_empty() || self.pids.contains(&pid)) && self.name.is_none_or(|is| is(name))
+    }
+}
+
+/// What a filter said of the names of processes.
 #[derive(Debug, Default)]
 struct Verdicts {
     /// When it was asked, and what it said, `None` if that took too much.
@@ -256,35 +283,38 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    /// Whether `matches` holds for the name of a process, which is `name` if that is
-    /// known, or of any of its threads; `None` if the budget does not go as far.
+    /// Whether the name of a process, which is `name` if that is known, or of any of
+    /// its threads is wanted; `None` if the budget does not go as far.
     fn of(
         &mut self,
         proc: &Proc,
         pid: u32,
         name: Option<&[u8]>,
         now: Instant,
-        matches: &mut impl FnMut(u32, &[u8]) -> bool,
+        is_wanted: NameTest<'_>,
     ) -> Option<bool> {
         if let Some((at, verdict)) = self.known.get(&pid)
             && now.saturating_duration_since(*at) < CHECK
         {
             return *verdict;
         }
-        if name.is_some_and(|name| matches(pid, name)) {
+        if name.is_some_and(is_wanted) {
             return Some(true);
         }
         self.budget.renew(now);
+        let was_whole = self.budget.left == BUDGET;
         if !self.budget.spend(OPEN_COST) {
             return None;
         }
-        let mut matches = |name: &[u8]| matches(pid, name);
         let verdict = match proc.process(pid) {
-            Some(process) if process.name().is_some_and(|name| matches(&name)) => Some(true),
-            Some(process) => any_thread(&process, &mut self.budget, matches),
+            Some(process) if process.name().is_some_and(|name| is_wanted(&name)) => Some(true),
+            Some(process) => any_thread(&process, &mut self.budget, is_wanted),
             None => Some(false),
         };
-        insert_bounded(&mut self.known, pid, (now, verdict));
+        // With what others have left over it may have been enough another time.
+        if verdict.is_some() || was_whole {
+            insert_bounded(&mut self.known, pid, (now, verdict));
+        }
         verdict
     }
 }
@@ -402,7 +432,11 @@ impl Owners {
         }
         self.look_up(netns, flow, now);
         let is_in_new_namespace = netns.is_none() && self.tables.found.is_empty();
-        if is_in_new_namespace && self.scanned.is_due(URGENT, now) {
+        // What can't be read again is not thrown away.
+        if is_in_new_namespace
+            && self.scanned.is_due(URGENT, now)
+            && self.tables.may_read(self.patience, now)
+        {
             self.request_scan(URGENT, now);
             self.wait_for_scan();
             self.tables.forget_all_namespaces();
@@ -464,22 +498,20 @@ impl Owners {
         fewest.map(|(inode, _, _)| inode)
     }
 
-    /// Whether `matches` holds for the number and a name of any process that holds the
-    /// socket, be it the name of a thread; `None` if no process is known, or none of
-    /// those that there was time to ask matches: at most `MAX_ASKED`, and `BUDGET`
-    /// names in a tenth of a second.
+    /// Whether any process that holds the socket is one that is asked for; `None` if no
+    /// process is known, or none of those that there was time to ask for their names is:
+    /// at most `MAX_ASKED`, and `BUDGET` names in a tenth of a second.
     ///
-    /// What `matches` says of a process is used for a second (`CHECK`), so it
-    /// must be the same question each time. The other arguments are those of
-    /// [`Owners::of_socket`].
+    /// The other arguments are those of [`Owners::of_socket`].
     pub fn any_holder(
         &mut self,
         inode: u64,
         hint_pid: u32,
         now: Instant,
-        mut matches: impl FnMut(u32, &[u8]) -> bool,
+        question: Question<'_>,
     ) -> Option<bool> {
-        self.any_of_holders(inode, MAX_ASKED, hint_pid, now, &mut matches)
+        let mut left = MAX_ASKED;
+        self.any_of_holders(inode, &mut left, hint_pid, now, question)
     }
 
     /// As [`Owners::any_holder`], of the socket that a received packet is for, see
@@ -491,39 +523,50 @@ impl Owners {
         flow: &Flow,
         hint_pid: u32,
         now: Instant,
-        mut matches: impl FnMut(u32, &[u8]) -> bool,
+        question: Question<'_>,
     ) -> Option<bool> {
         let found = self.take_found(netns, flow, now);
-        let most = MAX_ASKED / found.len().max(1);
+        let mut left = MAX_ASKED;
         let mut verdicts = found
             .iter()
-            .map(|inode| self.any_of_holders(*inode, most, hint_pid, now, &mut matches));
+            .map(|inode| self.any_of_holders(*inode, &mut left, hint_pid, now, question));
         let first = verdicts.next().flatten();
         let agree = first.is_some() && verdicts.all(|verdict| verdict == first);
         self.tables.found = found;
         first.filter(|_| agree)
     }
 
-    /// As [`Owners::any_holder`], asking at most so many.
+    /// As [`Owners::any_holder`], asking at most `left`, less those that it asks.
     fn any_of_holders(
         &mut self,
         inode: u64,
-        most: usize,
+        left: &mut usize,
         hint_pid: u32,
         now: Instant,
-        matches: &mut impl FnMut(u32, &[u8]) -> bool,
+        question: Question<'_>,
     ) -> Option<bool> {
         self.of_socket(inode, hint_pid, now)?;
         let entry = self.entries.get(&inode)?;
         let owner = entry.owner.as_ref()?;
         if entry.holders.is_empty() {
             // It has ended; its number can be another process's by now.
-            return Some(matches(owner.pid, &owner.comm));
+            return Some(question.fits(owner.pid, &owner.comm));
         }
-        let mut are_all_asked = entry.holders.len() <= most;
-        for held in entry.holders.iter().take(most) {
+        let mut all = entry.holders.iter();
+        let mut numbered = question.pids.iter().filter_map(|pid| entry.holder(*pid));
+        let holders: &mut dyn Iterator<Item = &Holder> = match question.pids.is_empty() {
+            true => &mut all,
+            false => &mut numbered,
+        };
+        let Some(is_wanted) = question.name else {
+            return Some(holders.next().is_some());
+        };
+        let mut are_all_asked = true;
+        for held in holders {
+            *left = left.checked_sub(1)?;
             let name = (held.pid == owner.pid).then_some(&*owner.comm);
-            match self.verdicts.of(&self.proc, held.pid, name, now, matches) {
+            let verdict = self.verdicts.of(&self.proc, held.pid, name, now, is_wanted);
+            match verdict {
                 Some(true) => return Some(true),
                 Some(false) => {}
                 None => are_all_asked = false,

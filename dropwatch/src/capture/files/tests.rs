@@ -240,6 +240,18 @@ fn what_is_planted_does_not_use_up_the_numbers() {
 }
 
 #[test]
+fn an_empty_file_with_a_high_number_takes_no_place() {
+    let folder = folder();
+    let path = folder.path().join("drops");
+    fs::write(folder.path().join("drops.7"), RECORDED).unwrap();
+    fs::write(folder.path().join("drops.50"), "").unwrap();
+    let mut files = Files::create(&path, rotation(1, Some(2)), &[]).unwrap();
+    files.write(RECORDED).unwrap();
+    files.next().unwrap();
+    assert_eq!(names(&folder), ["drops", "drops.50", "drops.8"]);
+}
+
+#[test]
 fn where_anybody_can_add_files_other_users_captures_are_not_ours() {
     let folder = folder();
     let path = folder.path().join("drops");

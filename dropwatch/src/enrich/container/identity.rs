@@ -162,7 +162,7 @@ struct Above<'a> {
     ecs: bool,
     /// As in [`Identity::delegated`].
     delegated: bool,
-    /// The outermost unit inside of the innermost container.
+    /// The outermost unit inside of the innermost container that nobody has made up.
     unit: Option<&'a [u8]>,
 }
 
@@ -174,7 +174,8 @@ impl<'a> Above<'a> {
         self.kubepods |= component == b"kubepods";
         self.ecs |= self.depth == 1 && component == b"ecs";
         self.delegated |= is_user_slice(component) || container.is_some();
-        if container.is_some() {
+        // Inside of one that anybody can make up, units are still his.
+        if container.is_some_and(|it| !it.foreign) {
             self.unit = None;
         }
         self.parent = component;

@@ -33,6 +33,10 @@ const LIMIT: usize = 16 << 20;
 /// thousand cgroups: however many he makes, there is room for those of others.
 const SHARES: usize = 8;
 
+/// What each of those that come later can have for sure, but where they are too many: some sixty
+/// cgroups.
+const LEAST: usize = 16 << 10;
+
 /// Longest path in bytes. Kubernetes inside of Kubernetes makes some 500.
 const PATH_LIMIT: usize = 1024;
 
@@ -160,8 +164,13 @@ impl Tree {
         };
         self.add(top.ino(), mount.prefix.clone());
         let mut left = self.room;
-        for delegated in self.descend(mount, top.ino(), &mut left) {
-            let share = left.min(self.room / SHARES);
+        let delegated = self.descend(mount, top.ino(), &mut left);
+        let mut others = delegated.len();
+        for delegated in delegated {
+            others -= 1;
+            // The others have some room for sure.
+            let kept = left.saturating_sub(others * LEAST).max(left / (others + 1));
+            let share = kept.min(self.room / SHARES);
             let mut rest = share;
             self.descend(mount, delegated, &mut rest);
             left -= share - rest;

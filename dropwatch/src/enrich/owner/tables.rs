@@ -14,6 +14,7 @@ use dropwatch_common::uapi::{
 use rustc_hash::FxHashMap;
 
 use super::{
+    BUDGET, OPEN_COST,
     job::{Job, Pause, Waited},
     proc::{Proc, ProcessDir},
     scan::Place,
@@ -41,8 +42,8 @@ const MAX_TABLES: usize = 256;
 /// addresses and processors.
 const MAX_WITH_PORTS: usize = 1024;
 
-/// Most sockets that a packet can be for: each is asked for its owner.
-const MAX_CANDIDATES: usize = 64;
+/// Most sockets that a packet can be for: as many as can be asked for their owners at once.
+const MAX_CANDIDATES: usize = BUDGET / OPEN_COST;
 
 /// A received packet, as a socket sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -465,6 +466,11 @@ impl Tables {
         {
             table.candidates(flow, &mut self.found);
         }
+    }
+
+    /// Whether a table can be read now.
+    pub(super) fn may_read(&mut self, patience: Duration, now: Instant) -> bool {
+        self.reading.is_none() && !self.patience_left(patience, now).is_zero()
     }
 
     /// What callers have not waited of `patience` in this second.

@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     fs,
     io::Write as _,
     net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -83,6 +84,16 @@ fn text(owner: Option<&Owner>) -> String {
 
 fn of(owners: &mut Owners, inode: u64, now: Instant) -> String {
     text(owners.of_socket(inode, 0, now))
+}
+
+static ANY: BTreeSet<u32> = BTreeSet::new();
+
+/// Asks for a name.
+fn named(is_wanted: NameTest<'_>) -> Question<'_> {
+    Question {
+        pids: &ANY,
+        name: Some(is_wanted),
+    }
 }
 
 #[test]
@@ -394,30 +405,46 @@ fn a_filter_asks_every_holder_and_its_threads() {
     let mut owners = proc.owners();
     let now = Instant::now();
     owners.scan(now);
-    type Filter = fn(u32, &[u8]) -> bool;
-    let filters: [(&str, Filter, [Option<bool>; 3]); 4] = [
-        ("pid", |pid, _| pid == 8, [Some(true), Some(false), None]),
-        (
-            "name",
-            |_, name| name == b"parent",
-            [Some(true), Some(true), None],
-        ),
-        (
-            "thread",
-            |_, name| name == b"pool-1",
-            [Some(true), Some(false), None],
-        ),
-        (
-            "none",
-            |_, name| name == b"pool-2",
-            [Some(false), Some(false), None],
-        ),
-    ];
-    for (what, filter, expected) in filters {
+    for (pids, name, expected) in [
+        (&[8][..], "", [Some(true), Some(false), None]),
+        (&[9, 7], "", [Some(true), Some(true), None]),
+        (&[], "parent", [Some(true), Some(true), None]),
+        (&[], "pool-1", [Some(true), Some(false), None]),
+        (&[], "pool-2", [Some(false), Some(false), None]),
+        (&[8], "pool-1", [Some(true), Some(false), None]),
+        (&[8], "parent", [Some(false), Some(false), None]),
+    ] {
         owners.verdicts = Verdicts::default();
-        let answers = [10, 11, 12].map(|inode| owners.any_holder(inode, 0, now, filter));
-        assert_eq!(answers, expected, "{what}");
+        let pids = BTreeSet::from_iter(pids.iter().copied());
+        let is_name = |other: &[u8]| other == name.as_bytes();
+        let question = Question {
+            pids: &pids,
+            name: (!name.is_empty()).then_some(&is_name),
+        };
+        let answers = [10, 11, 12].map(|inode| owners.any_holder(inode, 0, now, question));
+        assert_eq!(answers, expected, "{pids:?} {name}");
     }
+}
+
+/// Whatever their names are and however many they are: nothing is read.
+#[test]
+fn a_number_alone_takes_no_budget() {
+    let proc = FakeProc::new();
+    let mut owners = proc.owners();
+    let now = Instant::now();
+    owners.scan(now);
+    for pid in 1..=MAX_ASKED as u32 + 1 {
+        owners.learn(10, pid, b"some", now);
+    }
+    for (pid, expected) in [(MAX_ASKED as u32 + 1, true), (MAX_ASKED as u32 + 2, false)] {
+        let pids = BTreeSet::from([pid]);
+        let question = Question {
+            pids: &pids,
+            name: None,
+        };
+        assert_eq!(owners.any_holder(10, 0, now, question), Some(expected));
+    }
+    assert!(owners.verdicts.known.is_empty());
 }
 
 #[test]
@@ -427,14 +454,18 @@ fn a_filter_is_asked_again_after_a_second() {
     let mut owners = proc.owners();
     let start = Instant::now();
     owners.scan(start);
-    let is_curl = |_, name: &[u8]| name == b"curl";
-    assert_eq!(owners.any_holder(10, 0, start, is_curl), Some(false));
+    let is_curl = |name: &[u8]| name == b"curl";
+    assert_eq!(
+        owners.any_holder(10, 0, start, named(&is_curl)),
+        Some(false)
+    );
     proc.rename(7, "curl");
     let ask = |owners: &mut Owners, now| {
-        owners.any_holder(10, 0, now, |pid, name| {
+        let is_wanted = |name: &[u8]| {
             assert!(now >= start + CHECK, "asked too early");
-            is_curl(pid, name)
-        })
+            is_curl(name)
+        };
+        owners.any_holder(10, 0, now, named(&is_wanted))
     };
     assert_eq!(ask(&mut owners, start + CHECK / 2), Some(false));
     assert_eq!(ask(&mut owners, start + CHECK), Some(true));
@@ -446,14 +477,14 @@ fn a_filter_is_asked_again_after_a_second() {
         Some(true),
         "by its name"
     );
-    let is_other = |_, name: &[u8]| name == b"other" || name == b"pool";
-    let verdict = owners.any_holder(10, 0, start + 2 * CHECK, is_other);
+    let is_other = |name: &[u8]| name == b"other" || name == b"pool";
+    let verdict = owners.any_holder(10, 0, start + 2 * CHECK, named(&is_other));
     assert_eq!(verdict, Some(false), "another process");
 }
 
 #[test]
 fn of_too_many_holders_some_are_asked() {
-    for (count, expected) in [(MAX_ASKED, Some(false)), (MAX_ASKED + 1, None)] {
+    for (count, expected) in [(1000, Some(false)), (MAX_ASKED + 1, None)] {
         let proc = FakeProc::new();
         let mut owners = proc.owners();
         let start = Instant::now();
@@ -464,10 +495,10 @@ fn of_too_many_holders_some_are_asked() {
         // As many as the budget goes to, and others when there is a new one.
         let mut ask = |window| {
             let now = start + URGENT.least * window;
-            owners.any_holder(10, 0, now, |_, _| false)
+            owners.any_holder(10, 0, now, named(&|_| false))
         };
         assert_eq!(ask(0), None);
-        let windows = (MAX_ASKED * OPEN_COST / BUDGET) as u32;
+        let windows = (1000 * OPEN_COST / BUDGET) as u32;
         let answers: Vec<_> = (1..=windows).map(ask).collect();
         assert_eq!(answers.last(), Some(&expected), "{count}");
     }
@@ -513,21 +544,43 @@ fn names_of_threads_are_read_as_far_as_the_budget_goes() {
     let start = Instant::now();
     owners.scan(start);
     let ask = |owners: &mut Owners, inode, now| {
-        let mut names = 0;
-        let answer = owners.any_holder(inode, 0, now, |_, name| {
-            names += 1;
+        let names = Cell::new(0);
+        let is_wanted = |name: &[u8]| {
+            names.set(names.get() + 1);
             name == b"wanted"
-        });
-        assert!(names <= BUDGET);
+        };
+        let answer = owners.any_holder(inode, 0, now, named(&is_wanted));
+        assert!(names.get() <= BUDGET);
         answer
     };
     assert_eq!(ask(&mut owners, 10, start), None);
     assert_eq!(ask(&mut owners, 11, start), None, "nothing is left");
     let next = start + URGENT.least;
-    assert_eq!(owners.any_holder(10, 0, next, |_, _| panic!()), None);
+    let not_again = named(&|_| panic!());
+    assert_eq!(owners.any_holder(10, 0, next, not_again), None);
     assert_eq!(ask(&mut owners, 11, next), Some(true));
-    let by_name = owners.any_holder(10, 0, start + CHECK, |_, name| name == b"many");
+    let is_many = |name: &[u8]| name == b"many";
+    let by_name = owners.any_holder(10, 0, start + CHECK, named(&is_many));
     assert_eq!(by_name, Some(true));
+}
+
+#[test]
+fn what_others_have_left_of_the_budget_decides_nothing_for_long() {
+    let proc = FakeProc::new();
+    let threads = BUDGET as u32 * 6 / 10;
+    for pid in [7, 8] {
+        proc.add(pid, "main", &[(3, pid.into())]);
+        for tid in 0..threads {
+            proc.add_thread(pid, pid * 10_000 + tid, "pool");
+        }
+    }
+    let mut owners = proc.owners();
+    let start = Instant::now();
+    owners.scan(start);
+    let mut ask = |inode, now| owners.any_holder(inode, 0, now, named(&|_| false));
+    assert_eq!(ask(7, start), Some(false));
+    assert_eq!(ask(8, start), None);
+    assert_eq!(ask(8, start + URGENT.least), Some(false));
 }
 
 #[test]
@@ -539,7 +592,10 @@ fn caches_are_bounded() {
     for inode in 1..=CACHE_LIMIT as u64 * 2 + 1 {
         let pid = inode as u32;
         owners.learn(inode, pid, b"some", now);
-        assert_eq!(owners.any_holder(inode, 0, now, |_, _| true), Some(true));
+        assert_eq!(
+            owners.any_holder(inode, 0, now, named(&|_| true)),
+            Some(true)
+        );
         assert!(owners.entries.len() <= CACHE_LIMIT);
         assert!(owners.verdicts.known.len() <= CACHE_LIMIT);
         assert!(owners.recent.len() <= RECENT);
@@ -579,7 +635,7 @@ fn the_owner_at_an_address_is_known_if_all_candidates_agree() {
     let mut owners = proc.owners();
     let mut now = Instant::now();
     owners.scan(now);
-    let is_worker = |_, name: &[u8]| name == b"worker";
+    let is_worker = |name: &[u8]| name == b"worker";
     for (inodes, owner, worker) in [
         (vec![10], "server[7]+0", Some(false)),
         (vec![11], "server[7]+1", Some(true)),
@@ -602,7 +658,7 @@ fn the_owner_at_an_address_is_known_if_all_candidates_agree() {
             owner,
             "{inodes:?}"
         );
-        let verdict = owners.any_holder_at(Some(NETNS), &dns(), 0, now, is_worker);
+        let verdict = owners.any_holder_at(Some(NETNS), &dns(), 0, now, named(&is_worker));
         assert_eq!(verdict, worker, "{inodes:?}");
     }
     assert_eq!(
@@ -742,9 +798,9 @@ fn this_process_owns_its_sockets() {
         assert_eq!((owner.pid, &*owner.comm), (pid, &*own_name()));
     }
     // The test's thread bears the test's name.
-    let is_test = |_, name: &[u8]| b"enrich::owner::tests::this_process".starts_with(name);
+    let is_test = |name: &[u8]| b"enrich::owner::tests::this_process".starts_with(name);
     assert_eq!(
-        owners.any_holder(inode(&before), 0, now, is_test),
+        owners.any_holder(inode(&before), 0, now, named(&is_test)),
         Some(true)
     );
 }

@@ -94,6 +94,24 @@ fn what_a_user_makes_takes_no_room_from_others() {
 }
 
 #[test]
+fn many_users_who_make_many_leave_room_for_the_last() {
+    let root = tempfile::tempdir().unwrap();
+    let scopes: Vec<u64> = (0..2 * SHARES)
+        .map(|user| {
+            let manager = format!("user.slice/user-{user}1.slice/user@{user}1.service");
+            for number in 0..100 {
+                let name = "x".repeat(200);
+                make(&root, &format!("{manager}/foot.scope/{name}{number}"));
+            }
+            make(&root, &format!("{manager}/foot.scope"))
+        })
+        .collect();
+    let tree = walked(&root);
+    assert!(scopes.iter().all(|id| tree.get(*id).is_some()));
+    assert!(tree.warned);
+}
+
+#[test]
 fn what_is_gone_is_forgotten_when_there_is_no_room() {
     let root = tempfile::tempdir().unwrap();
     let unit = make(&root, "system.slice/nginx.service");
