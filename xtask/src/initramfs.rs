@@ -51,6 +51,8 @@ const MODULES: &[&str] = &[
     "nf_reject_*",
     "nf_tables",
     "nft_*",
+    // What libcrc32c asks the kernel for by name, for nf_tables.
+    "crc32c*",
     // Traffic control
     "act_gact",
     "act_mirred",
