@@ -445,11 +445,11 @@ impl Tables {
     ) {
         let key = (netns, Kind::of(flow));
         self.collect(Duration::ZERO);
-        let patience = self.patience_left(patience, now);
-        if !self.is_fresh(&key, now, 1) && self.reading.is_none() && !patience.is_zero() {
+        if !self.is_fresh(&key, now, 1) && self.may_read(patience, now) {
             let places = places();
             if !places.is_empty() {
                 let start = Instant::now();
+                let patience = self.patience_left(patience, now);
                 self.start(key, proc, places, now);
                 self.collect(patience);
                 if let Some((_, waited)) = &mut self.waited {
